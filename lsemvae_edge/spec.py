@@ -10,6 +10,7 @@ from functools import lru_cache
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from lsemvae_edge.errors import BundleError
+from lsemvae_edge.limits import QualityLimits
 
 T = TypeVar("T")
 
@@ -139,6 +140,7 @@ class ModelSpec:
     leads: tuple[str, ...]
     accepted_lead_sets: tuple[tuple[str, ...], ...]
     preprocess: PreprocessSpec
+    quality: QualityLimits
     outputs: tuple[str, ...]
     tasks: tuple[TaskSpec, ...]
     guards: tuple[GuardSpec, ...]

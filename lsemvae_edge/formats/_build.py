@@ -78,7 +78,7 @@ def build_record(
         If there is no limb lead with samples, the limb leads do not fit each other, or a lead repeats.
     """
     leads, ignored = _standard_leads(channels)
-    present = {name: channel for name, channel in leads.items() if not np.isnan(channel.samples).all()}
+    present = {name: channel for name, channel in leads.items() if np.isfinite(channel.samples).any()}
     ignored += [f"{name} (no samples)" for name in leads if name not in present]
     limb = [channel for name, channel in present.items() if name in LIMB_LEADS]
     if not limb:
@@ -124,7 +124,7 @@ def _standard_leads(channels: Sequence[Channel]) -> tuple[dict[str, Channel], li
 
 
 def _fit(channel: Channel) -> tuple[int, float, str]:
-    """What must agree between channels; every unit of voltage counts as mV, which it will be turned into."""
+    """Return what must agree between channels; units of voltage count as mV, which they will be turned into."""
     unit = "mV" if mv_per_unit(channel.unit) is not None else f"unknown: {(channel.unit or '').strip().lower()}"
     return channel.samples.size, channel.fs_hz, unit
 

@@ -93,7 +93,8 @@ def load(path: Path) -> Source:
         raise BadInputError(f"{path} is empty.", "Export the recording again.")
     if len(data) > MAX_FILE_BYTES:
         raise BadInputError(
-            f"{path} is larger than {MAX_FILE_BYTES // 1_000_000} MB.", "Cut the part to be read into a file of its own."
+            f"{path} is larger than {MAX_FILE_BYTES // 1_000_000} MB.",
+            "Cut the part to be read into a file of its own.",
         )
     return Source(path, data)
 
@@ -110,7 +111,7 @@ def save(files: Mapping[Path, bytes]) -> Path:
         partial = path.with_name(f".{path.name}.{os.getpid()}.part")
         try:
             partial.write_bytes(data)
-            os.replace(partial, path)
+            partial.replace(path)
         except (OSError, ValueError) as error:
             partial.unlink(missing_ok=True)
             raise UsageError(f"Cannot write {path}: {_reason(error)}.", "Choose a folder you may write to.") from error

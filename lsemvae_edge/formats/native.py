@@ -128,6 +128,8 @@ _TUPLE, _TIME, _FLOAT = "$tuple", "$datetime", "$float"
 
 
 def _pack(value: Any, where: str) -> Any:
+    if isinstance(value, np.generic):
+        value = value.item()
     if value is None or isinstance(value, bool | int | str):
         return value
     if isinstance(value, float):

@@ -1,0 +1,1 @@
+"""Recorders: where live recordings come from."""

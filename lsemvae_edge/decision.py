@@ -1,0 +1,168 @@
+"""From logits to outcomes and words: calibration, thresholds, intended use, and every reason not to answer.
+
+Words are fixed by the clinical-safety rules in ``docs/safety.md``: a result never reassures, and its
+sentences are whole strings, so that they can be translated whole.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from lsemvae_edge.result import INCONCLUSIVE, NOT_ASKED, TaskResult, Wording
+from lsemvae_edge.runtime import Output
+from lsemvae_edge.spec import GuardSpec, ModelSpec, TaskSpec
+
+PATTERN_SEEN = "Pattern seen"
+PATTERN_NOT_SEEN = "Pattern not seen"
+NO_ANSWER = "No answer"
+REFER = "Refer this person to a clinician. This is a screening result, not a diagnosis."
+NO_REASSURANCE = "This does not rule out disease. If the person is breathless, faints or has swollen legs, refer."
+REFER_OR_REPEAT = "Record again; if there is still no answer, refer this person or repeat later."
+RESEARCH_USE = "Research use, not a diagnosis."
+SWAP_CHECK = "Swap check: left hand on L, right hand on R; record again."
+SWAP_CONFIRMED = "The electrodes looked swapped; the operator confirmed that they were placed correctly."
+NOT_ECG = "The signal does not look like an ECG this model knows."
+BETWEEN = "The model's answer lies between its thresholds."
+RATE_UNKNOWN = "The heart rate could not be measured reliably, so the pattern cannot be called absent."
+RATE_OUTSIDE = "The heart rate is outside the range in which the pattern can be called absent."
+PACED = "The person has a pacemaker; the model is not meant for paced hearts."
+TOO_YOUNG = "The model is meant for adults only."
+LEADS_NOT_ACCEPTED = "These leads alone were not measured well enough for an answer."
+
+
+@dataclass(frozen=True)
+class Circumstances:
+    """What is known beside the logits.
+
+    ``available_leads`` are those measured or recomputed by algebra; ``age_years`` and ``pacemaker`` are
+    None when nobody asked; ``electrodes_confirmed`` says that the operator checked the electrodes after a swap warning.
+    """
+
+    heart_rate_bpm: float | None
+    rhythm_reliable: bool
+    available_leads: tuple[str, ...]
+    age_years: float | None = None
+    pacemaker: bool | None = None
+    electrodes_confirmed: bool = False
+
+
+def decide(spec: ModelSpec, output: Output, seen: Circumstances) -> dict[str, TaskResult]:
+    """Turn the model's logits into an outcome for each task.
+
+    Parameters
+    ----------
+    spec : ModelSpec
+    output : Output
+        Of one run.
+    seen : Circumstances
+
+    Returns
+    -------
+    dict of task name to TaskResult
+        In the order of ``spec.tasks``; probabilities are filled unless a task was not asked.
+    """
+    probabilities = {task.name: probability(task, float(output.logits[task.output])) for task in spec.tasks}
+    refusal = _refusal(spec, output, seen)
+    results = {}
+    for task in spec.tasks:
+        if task.asked_if and probabilities[task.asked_if.task] < task.asked_if.min_probability:
+            results[task.name] = TaskResult(NOT_ASKED, None, None)
+        else:
+            results[task.name] = _answer(spec, task, probabilities[task.name], refusal, seen)
+    return results
+
+
+def unanswered(spec: ModelSpec, reason: str) -> dict[str, TaskResult]:
+    """Return the tasks' results when the model did not run."""
+    return {task.name: TaskResult(INCONCLUSIVE, None, reason) for task in spec.tasks}
+
+
+def probability(task: TaskSpec, logit: float) -> float:
+    """Return the calibrated probability of the task's positive class."""
+    scaled = task.calibration.slope * logit + task.calibration.intercept
+    return float(1.0 / (1.0 + np.exp(-np.clip(scaled, -60.0, 60.0))))
+
+
+def tripped(guards: Sequence[GuardSpec], output: Output) -> set[str]:
+    """Return the kinds of the guards that object; a logit that is no number always does."""
+    return {guard.kind for guard in guards if not float(output.logits[guard.output]) < guard.max_logit}
+
+
+def word(
+    spec: ModelSpec, results: dict[str, TaskResult], advice: str | None, confirmed_swap: bool, simulated: bool
+) -> Wording:
+    """Put a result into the sentences that a health worker reads.
+
+    Parameters
+    ----------
+    advice : str, optional
+        What quality asks the operator to do, when the model did not run.
+    confirmed_swap : bool
+        The swap guard objected, and the operator had confirmed the electrodes.
+    simulated : bool
+        The recording is no person's.
+    """
+    primary = results[spec.primary.name]
+    negative, positive = spec.primary.classes
+    if primary.outcome == positive:
+        headline, line = f"{PATTERN_SEEN}: {spec.primary.title}", REFER
+    elif primary.outcome == negative:
+        headline, line = f"{PATTERN_NOT_SEEN}: {spec.primary.title}", NO_REASSURANCE
+    else:
+        headline = NO_ANSWER
+        line = advice or _instruction(primary.reason)
+    notes = []
+    if simulated:
+        notes.append("Simulated recording: this is no person's result.")
+    if confirmed_swap:
+        notes.append(SWAP_CONFIRMED)
+    for task in spec.tasks:
+        outcome = results[task.name].outcome
+        if task is not spec.primary and outcome in task.classes:
+            notes.append(f"{task.title}: {outcome}.")
+    if spec.intended_use.stand_in:
+        notes.append(f"Trained on a stand-in label: {spec.intended_use.stand_in}.")
+    notes.append(RESEARCH_USE)
+    return Wording(headline, line, tuple(notes))
+
+
+def _refusal(spec: ModelSpec, output: Output, seen: Circumstances) -> str | None:
+    """Return why no task may be answered, or None."""
+    objections = tripped(spec.guards, output)
+    if not np.isfinite(output.logits).all() or "not_ecg" in objections:
+        return NOT_ECG
+    if not any(set(accepted) <= set(seen.available_leads) for accepted in spec.accepted_lead_sets):
+        return LEADS_NOT_ACCEPTED
+    if seen.age_years is not None and seen.age_years < spec.intended_use.min_age_years:
+        return TOO_YOUNG
+    if seen.pacemaker:
+        return PACED
+    if "electrode_swap" in objections and not seen.electrodes_confirmed:
+        return SWAP_CHECK
+    return None
+
+
+def _answer(
+    spec: ModelSpec, task: TaskSpec, value: float, refusal: str | None, seen: Circumstances
+) -> TaskResult:
+    negative, positive = task.classes
+    if refusal is not None:
+        return TaskResult(INCONCLUSIVE, value, refusal)
+    if value >= task.upper:
+        return TaskResult(positive, value, None)
+    if value >= task.lower:
+        return TaskResult(INCONCLUSIVE, value, BETWEEN)
+    if task.role == "primary":
+        use = spec.intended_use
+        if seen.heart_rate_bpm is None or not seen.rhythm_reliable:
+            return TaskResult(INCONCLUSIVE, value, RATE_UNKNOWN)
+        if not use.min_heart_rate_bpm <= seen.heart_rate_bpm <= use.max_heart_rate_bpm:
+            return TaskResult(INCONCLUSIVE, value, RATE_OUTSIDE)
+    return TaskResult(negative, value, None)
+
+
+def _instruction(reason: str | None) -> str:
+    if reason == SWAP_CHECK:
+        return SWAP_CHECK
+    return f"{reason} {REFER_OR_REPEAT}" if reason else REFER_OR_REPEAT

@@ -1,0 +1,16 @@
+"""LS-EMVAE in torch: every lead a modality, each with an encoder that gives a Gaussian expert.
+
+Source: "Multimodal Lead-Specific Modeling of ECG for Low-Cost Pulmonary Hypertension Assessment", arXiv:2503.13470.
+"""
+
+from lsemvae_edge.model.experts import hierarchical_fusion, mixture_of_experts, product_of_experts
+from lsemvae_edge.model.student import Student, StudentConfig, fold_batch_norm
+
+__all__ = [
+    "Student",
+    "StudentConfig",
+    "fold_batch_norm",
+    "hierarchical_fusion",
+    "mixture_of_experts",
+    "product_of_experts",
+]

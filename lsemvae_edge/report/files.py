@@ -1,0 +1,70 @@
+"""Leave a result as files: the JSON other programs read and the page people read."""
+
+import json
+import os
+from pathlib import Path
+from tempfile import NamedTemporaryFile
+
+from lsemvae_edge.errors import StoreError
+from lsemvae_edge.record import Record
+from lsemvae_edge.result import ScreeningResult
+
+
+def write(
+    result: ScreeningResult, record: Record, directory: str | os.PathLike[str], stem: str
+) -> dict[str, Path]:
+    """Write ``<stem>.json`` and ``<stem>.pdf``, each whole or not at all.
+
+    Parameters
+    ----------
+    result : ScreeningResult
+    record : Record
+        The recording that was screened.
+    directory : path
+        Made when it does not exist.
+    stem : str
+        Name of the files without extension.
+
+    Returns
+    -------
+    dict of str to Path
+        ``"json"`` and ``"pdf"``.
+
+    Raises
+    ------
+    MissingExtraError
+        If the page's library or font is not installed.
+    StoreError
+        If the place is not writable.
+    """
+    # fpdf2 and the font take longer to import than a screening takes; only who wants a page pays for them.
+    from lsemvae_edge.report.pdf import render
+
+    text = json.dumps(result.to_dict(), ensure_ascii=False, indent=2, allow_nan=False)
+    contents = {"json": f"{text}\n".encode(), "pdf": render(result, record)}
+    folder = Path(directory)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        return {kind: _replace(folder / f"{stem}.{kind}", content) for kind, content in contents.items()}
+    except OSError as error:
+        raise StoreError(f"The report could not be written to {folder}: {error.strerror}.") from error
+
+
+def _replace(path: Path, content: bytes) -> Path:
+    with NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}-", delete=False) as draft:
+        try:
+            draft.write(content)
+            draft.flush()
+            os.fsync(draft.fileno())
+            Path(draft.name).chmod(0o644 & ~_umask())
+            Path(draft.name).replace(path)
+        except BaseException:
+            Path(draft.name).unlink(missing_ok=True)
+            raise
+    return path
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask

@@ -1,0 +1,47 @@
+"""ONNX files through ONNX Runtime."""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lsemvae_edge.bundle import ModelFile
+from lsemvae_edge.errors import BundleError
+from lsemvae_edge.runtime.session import Output
+
+
+class OnnxSession:
+    """An ONNX model on one thread of the CPU."""
+
+    runtime = "onnxruntime"
+
+    def __init__(self, session: Any, model: ModelFile) -> None:
+        self.model = model
+        self._session = session
+        self._shape = tuple(session.get_inputs()[0].shape)
+
+    def run(self, signal: NDArray[np.float32]) -> Output:
+        """Run the model on one input (n_leads, n_samples)."""
+        if signal.shape != (self._shape[1], self._shape[3]):
+            raise BundleError(f"The model takes {self._shape[1]} leads of {self._shape[3]} samples, not {signal.shape}.")
+        names = [self.model.logits, self.model.mu, self.model.logvar]
+        feed = {self.model.input: signal.astype(np.float32).reshape(self._shape)}
+        return Output(*(value[0] for value in self._session.run(names, feed)))
+
+
+def open_model(content: bytes, model: ModelFile, package: str) -> OnnxSession:
+    """Open an ONNX file."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    options.inter_op_num_threads = 1
+    try:
+        session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # noqa: BLE001 - the binding raises its own unexported classes for every damaged file
+        raise BundleError(f"{model.path} does not load in {package}: {error}") from error
+    declared = {value.name for value in (*session.get_inputs(), *session.get_outputs())}
+    missing = {model.input, model.logits, model.mu, model.logvar} - declared
+    if missing:
+        raise BundleError(f"{model.path} has no tensor {sorted(missing)[0]} that its manifest names.")
+    return OnnxSession(session, model)

@@ -1,0 +1,112 @@
+"""Choice of a runtime: by what is installed and by what the bundle holds."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import import_module
+from importlib.util import find_spec
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lsemvae_edge.bundle import Bundle, ModelFile
+from lsemvae_edge.errors import RuntimeUnavailableError, UsageError
+
+
+@dataclass(frozen=True, eq=False)
+class Output:
+    """What one run of the model gives.
+
+    Parameters
+    ----------
+    logits : array (n_outputs,)
+    mu, logvar : array (latent_dim,)
+        The fused posterior.
+    """
+
+    logits: NDArray[np.float32]
+    mu: NDArray[np.float32]
+    logvar: NDArray[np.float32]
+
+
+class Session(Protocol):
+    """A loaded model, ready to run."""
+
+    runtime: str
+    model: ModelFile
+
+    def run(self, signal: NDArray[np.float32]) -> Output:
+        """Run the model on one input (n_leads, n_samples)."""
+        ...
+
+
+@dataclass(frozen=True)
+class Engine:
+    """One runtime: the package that must be importable, the format it runs, our adapter, the extra that installs it."""
+
+    name: str
+    package: str
+    format: str
+    adapter: str
+    extra: str | None
+
+    @property
+    def installed(self) -> bool:
+        """Whether the runtime's package can be imported."""
+        return find_spec(self.package) is not None
+
+    def open(self, content: bytes, model: ModelFile) -> Session:
+        """Load a model file."""
+        module = import_module(f"lsemvae_edge.runtime.{self.adapter}")
+        opener: Callable[[bytes, ModelFile, str], Session] = module.open_model
+        return opener(content, model, self.package)
+
+
+ENGINES = (
+    Engine("litert", "ai_edge_litert", "tflite", "litert", None),
+    Engine("tflite-runtime", "tflite_runtime", "tflite", "litert", None),
+    Engine("onnxruntime", "onnxruntime", "onnx", "onnx", "onnx"),
+)
+"""In order of preference: LiteRT starts quickest and is smallest."""
+
+
+def available() -> tuple[Engine, ...]:
+    """Return the installed runtimes, preferred first."""
+    return tuple(engine for engine in ENGINES if engine.installed)
+
+
+def open_session(bundle: Bundle, runtime: str | None = None) -> Session:
+    """Open the bundle's model in a runtime.
+
+    Parameters
+    ----------
+    bundle : Bundle
+    runtime : str, optional
+        A name in `ENGINES`; by default the first installed one that can run a file of the bundle, int8 before fp32.
+
+    Raises
+    ------
+    UsageError
+        If the named runtime is unknown.
+    RuntimeUnavailableError
+        If no installed runtime fits; says what to install.
+    """
+    known = {engine.name: engine for engine in ENGINES}
+    if runtime is not None and runtime not in known:
+        raise UsageError(f"Unknown runtime {runtime!r}.", f"Choose one of {', '.join(known)}.")
+    wanted = ENGINES if runtime is None else (known[runtime],)
+    for engine in wanted:
+        for model in sorted(bundle.manifest.models, key=lambda model: model.precision != "int8"):
+            if engine.installed and model.format == engine.format:
+                return engine.open(bundle.read(model.path), model)
+    held = ", ".join(sorted({model.format for model in bundle.manifest.models}))
+    names = ", ".join(engine.name for engine in wanted)
+    packages = [
+        f"lsemvae-edge[{engine.extra}]" if engine.extra else engine.package.replace("_", "-")
+        for engine in wanted
+        if any(model.format == engine.format for model in bundle.manifest.models)
+    ]
+    raise RuntimeUnavailableError(
+        f"No usable runtime: the bundle holds {held}, and none of {names} is installed that runs it.",
+        f"Install one: pip install '{packages[0]}'" if packages else "Choose another runtime or another bundle.",
+    )

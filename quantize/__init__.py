@@ -1,0 +1,1 @@
+"""From a fitted student to int8: conversion, calibration, gates, bundle."""

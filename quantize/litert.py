@@ -1,0 +1,119 @@
+"""Conversion to TFLite, float and int8.
+
+Convolutions, dense layers and pools become int8 (per-channel weights, static activations); the expert fusion stays in
+floating point, because precisions span several orders of magnitude and because an int8 DIV is not in every runtime.
+"""
+
+import contextlib
+import os
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from lsemvae_edge.errors import LsemvaeError
+from lsemvae_edge.model import Student, fold_batch_norm
+
+FLOAT_OPERATIONS = ("DIV", "MUL", "ADD", "MAXIMUM", "OUTPUT")
+EXTERNAL_BUFFER_LIMIT_BYTES = 256 * 1024
+
+
+class QuantizationError(LsemvaeError):
+    """A conversion failed or its result broke a gate; nothing was released."""
+
+    default_next_step = "Nothing was written; the message names the gate that failed."
+
+
+def to_tflite(student: Student, window_samples: int) -> bytes:
+    """Convert a student to a float TFLite file with batch 1.
+
+    Parameters
+    ----------
+    student : Student
+        In any mode; batch norms are folded first, since the converter leaves some of them apart.
+    window_samples : int
+        Length of the input; the file takes (1, n_leads, 1, window_samples).
+    """
+    with _quiet():
+        import litert_torch
+
+        example = (torch.zeros(1, student.config.n_leads, 1, window_samples),)
+        converted = litert_torch.convert(fold_batch_norm(student), example)
+        with TemporaryDirectory() as folder:
+            path = Path(folder) / "student.tflite"
+            converted.export(str(path))
+            return path.read_bytes()
+
+
+def to_int8(float_file: bytes, calibration: NDArray[np.float32]) -> bytes:
+    """Quantize a float TFLite file with static ranges.
+
+    Parameters
+    ----------
+    float_file : bytes
+        As `to_tflite` gives it.
+    calibration : array (n, n_leads, n_samples)
+        Model inputs of training recordings.
+
+    Raises
+    ------
+    QuantizationError
+        If weights were stored outside the flatbuffer or stayed in floating point.
+    """
+    with _quiet():
+        from ai_edge_quantizer import quantizer
+        from ai_edge_quantizer.qtyping import TFLOperationName
+
+        job = quantizer.Quantizer(bytearray(float_file))
+        job.add_static_config(".*", TFLOperationName.ALL_SUPPORTED, activation_num_bits=8, weight_num_bits=8)
+        for name in FLOAT_OPERATIONS:
+            job.update_quantization_recipe(".*", TFLOperationName(name), algorithm_key="no_quantize")
+        (signature,) = _signatures(float_file)
+        samples = [{signature[1]: sample[None, :, None, :]} for sample in calibration]
+        result = job.quantize(job.calibrate({signature[0]: samples}, num_threads=1))
+        int8_file = bytes(result.quantized_model)
+    check_int8(int8_file)
+    return int8_file
+
+
+def check_int8(file: bytes) -> None:
+    """Refuse an "int8" file that is float inside, or that keeps constants outside the flatbuffer."""
+    from ai_edge_litert import schema_py_generated as schema
+
+    model = schema.ModelT.InitFromObj(schema.Model.GetRootAs(file, 0))
+    if any(buffer.offset > 1 for buffer in model.buffers):
+        raise QuantizationError("The quantized file keeps weights outside the flatbuffer, which small runtimes misread.")
+    code = {int(value): name for name, value in vars(schema.BuiltinOperator).items() if not name.startswith("_")}
+    for graph in model.subgraphs:
+        for operator in graph.operators:
+            name = code[model.operatorCodes[operator.opcodeIndex].builtinCode]
+            if name in ("CONV_2D", "FULLY_CONNECTED"):
+                weight = graph.tensors[operator.inputs[1]]
+                if weight.type != schema.TensorType.INT8:
+                    raise QuantizationError(f"A {name} kept floating-point weights in a file that is called int8.")
+            if name == "DIV" and graph.tensors[operator.inputs[0]].type == schema.TensorType.INT8:
+                raise QuantizationError("The file has an int8 DIV, which tflite-runtime rejects.")
+
+
+def _signatures(file: bytes) -> list[tuple[str, str]]:
+    from ai_edge_litert.interpreter import Interpreter
+
+    listed: dict[str, Any] = Interpreter(model_content=file).get_signature_list()
+    return [(key, value["inputs"][0]) for key, value in listed.items()]
+
+
+@contextlib.contextmanager
+def _quiet() -> Any:
+    """Keep the converters' native start-up messages off the operator's terminal."""
+    previous = os.environ.get("TF_CPP_MIN_LOG_LEVEL")
+    os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
+    try:
+        yield
+    finally:
+        if previous is None:
+            del os.environ["TF_CPP_MIN_LOG_LEVEL"]
+        else:
+            os.environ["TF_CPP_MIN_LOG_LEVEL"] = previous

@@ -1,0 +1,1 @@
+"""Training: data sets, labels, fitting, calibration, evaluation."""
