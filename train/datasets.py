@@ -3,7 +3,7 @@
 import csv
 import os
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -33,6 +33,14 @@ class Entry:
     pacemaker: bool
     label: labels.Labels
     load: Callable[[], Record]
+
+    def record(self) -> Record:
+        """Read the recording, with what the data set says of the person."""
+        record = self.load()
+        known = {"id": self.record_id, "pacemaker": self.pacemaker}
+        if self.age_years is not None:
+            known["age_years"] = self.age_years
+        return replace(record, meta={**record.meta, **known})
 
 
 @dataclass(frozen=True, eq=False)
@@ -139,6 +147,25 @@ def load_cohort(listed: list[Entry], spec: PreprocessSpec) -> tuple[Cohort, dict
         ),
         rejected,
     )
+
+
+def other_recorders(folder: Path) -> Iterator[Record]:
+    """Read the recordings of other hospitals and devices, which are judged by and never trained on.
+
+    Those that come from PTB-XL are left out, since the model has seen their like.
+    """
+    for part in sorted((folder / "other_recorders").glob("*/meta.csv")):
+        with np.load(part.parent / "lead_I_II_int16uV.npz", allow_pickle=False) as data:
+            samples = dict(zip(data["id"].tolist(), data["x"], strict=True))
+            rates = dict(zip(data["id"].tolist(), np.broadcast_to(data["fs_hz"], len(samples)).tolist(), strict=True))
+        with part.open(newline="") as stream:
+            for row in csv.DictReader(stream):
+                if "PTB" in row["source"]:
+                    continue
+                pair = samples[row["id"]][:, : int(row["n_samples_used"])] * np.float32(1e-3)
+                age = float(row["age"]) if row["age"] not in ("", "nan", "NaN") else None
+                meta = {"id": row["id"], **({} if age is None else {"age_years": age})}
+                yield Record(pair, rates[row["id"]], ("I", "II"), meta=meta)
 
 
 def listed_ids() -> dict[str, str]:

@@ -11,6 +11,9 @@ from lsemvae_edge.errors import BadInputError
 _TIME_NAMES = frozenset(("t", "time", "times", "seconds", "sec"))
 _INDEX_NAMES = frozenset(("sample", "samples", "sample_index", "index", "n"))
 _SECONDS_PER_UNIT = {"s": 1.0, "sec": 1.0, "seconds": 1.0, "ms": 1e-3, "milliseconds": 1e-3, "us": 1e-6, "µs": 1e-6}
+_LATEST_S = 1e11
+"""Beyond any clock; seconds since 1970 are 1.7e9."""
+
 _MAX_RATE_ERROR = 5e-3
 _MAX_JITTER = 0.2
 """Departure from a regular grid that is still regular, in sample intervals."""
@@ -82,9 +85,10 @@ def _seconds_per(unit: str | None) -> float:
 
 def _estimate(seconds: NDArray[np.float64]) -> tuple[float, float]:
     """Rate and the most it may be wrong by, from times that may have been rounded."""
-    if seconds.size < 2 or not np.isfinite(seconds).all():
+    if seconds.size < 2 or not (np.abs(seconds) < _LATEST_S).all():
         raise BadInputError(
-            "The CSV file's times are incomplete.", "Give every row a time, or leave the column out and use --fs."
+            "The CSV file's times are incomplete, or no times.",
+            "Give every row a time, or leave the column out and use --fs.",
         )
     intervals = seconds.size - 1
     span_s = float(seconds[-1] - seconds[0])
@@ -110,11 +114,12 @@ def _estimate(seconds: NDArray[np.float64]) -> tuple[float, float]:
 def _resolution(seconds: NDArray[np.float64]) -> float:
     """Smallest power of ten, down to a nanosecond, of which all times are multiples."""
     sample = seconds[:: max(1, seconds.size // 1000)]
+    precision_s = 2 * float(np.spacing(np.abs(sample).max()))  # what float64 leaves of times since 1970
     for digits in range(10):
         scaled = sample * 10.0**digits
-        if np.abs(scaled - np.rint(scaled)).max() < 1e-4:
+        if np.abs(scaled - np.rint(scaled)).max() < 1e-4 + precision_s * 10.0**digits:
             return 10.0**-digits
-    return 0.0
+    return precision_s
 
 
 def _simplest(estimate_hz: float, error_hz: float) -> float:

@@ -262,7 +262,7 @@ def _recognises(source: Source) -> bool:
     """Any text whose first row has several cells, or names a lead."""
     if source.data[:1] in (b"{", b"<") or source.data[:4] == b"%PDF":
         return False
-    text = decoded(source.data)
+    text = decoded(source.data[:65536])
     if text is None:
         return False
     row: Any = next((line for line in text.splitlines() if line.strip() and not line.lstrip().startswith("#")), "")

@@ -56,7 +56,7 @@ def read(source: Source, hints: Hints) -> Record:
             raise
         # pydicom parses elements when they are used, with whatever error the damage gives.
         except Exception as error:
-            raise _damaged(f"cannot be read ({type(error).__name__}: {error})") from error
+            raise _damaged(f"is cut short, or has an unreadable element ({type(error).__name__})") from error
 
 
 def _to_record(dataset: Any, source: Source) -> Record:

@@ -54,7 +54,7 @@ def read(source: Source, hints: Hints) -> Record:
             raise
         # edfio checks a header field when it is used, with whatever error the conversion gives.
         except Exception as error:
-            raise _damaged(f"has an invalid field ({error})") from error
+            raise _damaged(f"has an invalid field ({type(error).__name__})") from error
 
 
 def encode(record: Record, path: Path) -> Mapping[Path, bytes]:

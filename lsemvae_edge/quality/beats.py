@@ -5,6 +5,7 @@ that neither detection nor shape depends on which lead happens to be tall.
 """
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -49,7 +50,7 @@ class Beats:
     similarity: Array
 
     def dominant(self, min_correlation: float) -> NDArray[np.intp]:
-        """Indices of the largest group of beats that resemble one of them."""
+        """Return indices of the largest group of beats that resemble one of them."""
         if self.at.size == 0:
             return np.empty(0, dtype=np.intp)
         alike = self.similarity >= min_correlation
@@ -57,7 +58,7 @@ class Beats:
 
 
 def frontal_vector(pair: Array) -> Array:
-    """Orthogonal frontal-plane components (2, n): x along lead I, y along aVF, in which the limb triangle is regular."""
+    """Turn leads I and II into orthogonal components (2, n): x along I, y along aVF."""
     return np.stack([pair[0], (2 * pair[1] - pair[0]) / np.sqrt(3)])
 
 
@@ -131,7 +132,7 @@ def _search_back(
         return taken
     typical = float(np.median(np.diff(taken)))
     found = []
-    for before, after in zip(taken[:-1], taken[1:], strict=True):
+    for before, after in pairwise(taken):
         if after - before > 1.6 * typical:
             between = peaks[(peaks > before + _T_WAVE_S * fs_hz) & (peaks < after - _REFRACTORY_S * fs_hz)]
             between = between[envelope[between] > _SECONDARY * height]

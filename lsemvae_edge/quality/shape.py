@@ -9,8 +9,10 @@ from lsemvae_edge.quality.beats import QRS_HALF_S, Beats, speed_envelope
 
 Array = NDArray[np.float64]
 
-_BEFORE_S = 0.26
 _AFTER_S = 0.46
+_GAP_S = 0.13
+_ALIGNED_S = 0.024
+_NEAR_S = 0.06
 
 
 @dataclass(frozen=True)
@@ -26,6 +28,8 @@ class Shape:
     """Share of beats that resemble the most typical one."""
     interval_spread: float
     """Robust relative spread of beat intervals: (90th - 10th percentile) / median."""
+    doubt: float
+    """See `Beats`."""
     quiet: float
     """Share of time in which the frontal vector moves at less than a fifth of its speed in a QRS."""
     contrast: float
@@ -35,9 +39,11 @@ class Shape:
     residual: float
     """Beat-to-beat deviation from the average beat, over the average beat, within the QRS."""
     after: float
-    """Size of the average beat's curved part outside the QRS (T, P, ST), over its QRS."""
+    """Size of what follows the average QRS (the T wave), over its QRS."""
     after_snr: float
     """The same over what chance leaves after averaging."""
+    coherence: float
+    """Average QRS in lead I or II, whichever is less, over what chance leaves after averaging."""
     roundness: float
     """Second over first singular value of the average QRS in the frontal plane: 0 on a straight line."""
     rank_one: float
@@ -91,12 +97,14 @@ def measure(vector: Array, beats: Beats, fs_hz: float, min_correlation: float) -
         n_beats=int(beats.at.size),
         alike=alike,
         interval_spread=float((high - low) / middle),
+        doubt=beats.doubt,
         quiet=float(np.mean(relative_speed < 0.2)),
         contrast=float(np.median(relative_speed)),
         qrs_s=average.qrs_s,
         residual=average.residual,
         after=average.after,
         after_snr=average.after_snr,
+        coherence=average.coherence,
         roundness=average.roundness,
         rank_one=float(np.sqrt(singular[1] / max(singular[0], 1e-30))),
         alignment=_alignment(vector, fs_hz),
@@ -114,23 +122,23 @@ class _Average:
     residual: float = np.nan
     after: float = np.nan
     after_snr: float = np.nan
+    coherence: float = np.nan
     roundness: float = np.nan
     asymmetry: float = np.nan
 
 
 def _average_beat(vector: Array, beats: Beats, dominant: NDArray[np.intp], fs_hz: float) -> _Average:
-    before, after = round(_BEFORE_S * fs_hz), round(_AFTER_S * fs_hz)
+    half, gap = round(QRS_HALF_S * fs_hz), round(_GAP_S * fs_hz)
+    before, after = half, round(_AFTER_S * fs_hz)
     intervals = np.diff(beats.at)
     if intervals.size:
-        # Neighbouring beats must not enter the average of a fast rhythm.
-        room = float(np.quantile(intervals, 0.25)) - round(QRS_HALF_S * fs_hz)
-        after = max(round(0.2 * fs_hz), min(after, round(0.75 * room)))
-        before = max(round(0.14 * fs_hz), min(before, round(0.35 * room)))
+        # The next beat must not enter the average of a fast rhythm.
+        room = float(np.quantile(intervals, 0.25)) - half
+        after = max(gap + round(0.064 * fs_hz), min(after, round(0.75 * room)))
     at = beats.at[dominant]
-    at = at[(at >= before) & (at < vector.shape[1] - after)]
+    at = at[(at >= before) & (at < vector.shape[1] - after - 1)]
     if at.size < 2:
         return _Average()
-    half = round(QRS_HALF_S * fs_hz)
     cuts = _aligned(vector, at, before, after, half)
     mean = cuts.mean(axis=0)
     spread = cuts - mean
@@ -139,17 +147,18 @@ def _average_beat(vector: Array, beats: Beats, dominant: NDArray[np.intp], fs_hz
     centred = mean[:, qrs] - mean[:, qrs].mean(axis=1, keepdims=True)
     qrs_rms = max(float(np.sqrt((centred**2).sum(axis=0).mean())), 1e-12)
     values = np.linalg.svd(centred, compute_uv=False)
-    outside = [slice(before + half, mean.shape[1]), slice(0, before - half + 1)]
-    curved = np.concatenate([_without_trend(mean[:, part]) for part in outside], axis=1)
-    chance = np.sqrt(np.concatenate([noise_power[part] for part in outside]).mean() / at.size)
+    later = slice(before + gap, mean.shape[1])
+    curved = _without_trend(mean[:, later])
+    chance = np.sqrt(noise_power[later].mean() / at.size)
     after_rms = float(np.sqrt((curved**2).sum(axis=0).mean()))
-    speed = speed_envelope_short(mean)
+    speed = _speed(mean)
     core = speed[qrs]
     return _Average(
         qrs_s=float(np.sum(core > 0.3 * core.max())) / fs_hz,
         residual=float(np.sqrt(noise_power[qrs].mean())) / qrs_rms,
         after=after_rms / qrs_rms,
         after_snr=after_rms / max(float(chance), 1e-12),
+        coherence=_coherence(cuts[:, :, qrs]),
         roundness=float(values[1] / max(values[0], 1e-12)),
         asymmetry=_asymmetry(mean, before, half),
     )
@@ -172,11 +181,21 @@ def _without_trend(part: Array) -> Array:
     return np.asarray(part - part.mean(axis=1, keepdims=True) - slope[:, None] * x)
 
 
-def speed_envelope_short(mean: Array) -> Array:
+def _speed(mean: Array) -> Array:
     """Speed of the average beat without smoothing."""
     speed = np.zeros(mean.shape[1])
     speed[1:-1] = np.sqrt(((mean[:, 2:] - mean[:, :-2]) ** 2).sum(axis=0))
     return speed
+
+
+def _coherence(cuts: Array) -> float:
+    """Smaller of leads I and II: average of the beats over its own standard error."""
+    leads = np.stack([cuts[:, 0], (np.sqrt(3) * cuts[:, 1] + cuts[:, 0]) / 2])
+    leads = leads - leads.mean(axis=2, keepdims=True)
+    mean = leads.mean(axis=1)
+    count = cuts.shape[0]
+    chance = ((leads - mean[:, None]) ** 2).sum(axis=1).mean(axis=1) / ((count - 1) * count)
+    return float(np.sqrt((mean**2).mean(axis=1) / np.maximum(chance, 1e-30)).min())
 
 
 def _asymmetry(mean: Array, before: int, half: int) -> float:
@@ -199,8 +218,7 @@ def _alignment(vector: Array, fs_hz: float) -> float:
     size = 2 * vector.shape[1]
     spectra = [np.fft.rfft(part - part.mean(), size) for part in (first, second)]
     common = np.fft.irfft(spectra[0] * np.conj(spectra[1]), size)
-    near = round(0.06 * fs_hz)
-    at_zero = max(common[: near + 1].max(), common[-near:].max())
-    elsewhere = common.copy()
-    elsewhere[: near + 1] = elsewhere[-near:] = -np.inf
+    aligned, near = round(_ALIGNED_S * fs_hz), round(_NEAR_S * fs_hz)
+    at_zero = max(common[: aligned + 1].max(), common[-aligned:].max())
+    elsewhere = common[near + 1 : -near]
     return float(at_zero / max(float(elsewhere.max()), 1e-30))

@@ -32,8 +32,8 @@ def write(
 
     Raises
     ------
-    MissingExtraError
-        If the page's library or font is not installed.
+    FontError
+        If the page's font is not installed.
     StoreError
         If the place is not writable.
     """

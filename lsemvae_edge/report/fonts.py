@@ -8,17 +8,17 @@ from functools import lru_cache
 from io import BytesIO
 from pathlib import Path
 
-from lsemvae_edge.errors import LsemvaeError, MissingExtraError
+from lsemvae_edge.errors import LsemvaeError
 
 REGULAR, BOLD = 400, 700
 
-_BASE = frozenset(map(chr, [*range(0x20, 0x7F), *range(0xA0, 0x180)])) | frozenset("–—‘’“”•…′″−≤≥±×µ·")
+_BASE = frozenset(map(chr, [*range(0x20, 0x7F), *range(0xA0, 0x100)])) | frozenset("–—‘’“”•…−·")
 
 
-class GlyphError(LsemvaeError):
-    """The report's typeface cannot write a text."""
+class FontError(LsemvaeError):
+    """The report's typeface is missing, or cannot write a text."""
 
-    default_next_step = "Choose a language in Latin, Greek or Cyrillic letters for reports."
+    default_next_step = "Install it: pip install fontpkg-noto-sans==2.15"
 
 
 def instance(weight: int, text: str) -> bytes:
@@ -26,12 +26,10 @@ def instance(weight: int, text: str) -> bytes:
 
     Raises
     ------
-    MissingExtraError
-        If the package with the font is not installed.
-    GlyphError
-        If the font lacks a character; a page never shows boxes instead.
+    FontError
+        If the package with the font is not installed, or the font lacks a character; a page never shows boxes.
     """
-    return _instance(weight, _BASE | {char for char in text if char.isprintable()})
+    return _instance(weight, (_BASE & _writable()) | {char for char in text if char.isprintable()})
 
 
 def spell_missing(text: str) -> str:
@@ -44,10 +42,10 @@ def _font_path() -> Path:
     try:
         import fontpkg_noto_sans
     except ImportError as error:
-        raise MissingExtraError("The printed report (font Noto Sans, fontpkg-noto-sans)", "report") from error
+        raise FontError("The report's font, Noto Sans, is not installed.") from error
     path = Path(fontpkg_noto_sans.ROOT) / "files" / "NotoSans[wdth,wght].ttf"
     if not path.is_file():
-        raise MissingExtraError("The printed report (font Noto Sans, fontpkg-noto-sans)", "report")
+        raise FontError(f"The report's font is not where its package should have it: {path}.")
     return path
 
 
@@ -69,7 +67,10 @@ def _instance(weight: int, characters: frozenset[str]) -> bytes:
     path = _font_path()
     missing = sorted(characters - _writable())
     if missing:
-        raise GlyphError(f"The report's font cannot write {' '.join(missing[:5])!r}.")
+        raise FontError(
+            f"The report's font cannot write {' '.join(missing[:5])!r}.",
+            "Choose a language in Latin, Greek or Cyrillic letters for reports.",
+        )
     options = subset.Options()
     options.layout_features = ["kern"]
     options.hinting = False

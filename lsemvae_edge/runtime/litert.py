@@ -30,7 +30,18 @@ class LiteRTSession:
         except KeyError as error:
             raise BundleError(f"{model.path} has no tensor {error.args[0]} that its manifest names.") from error
 
-    def quantize(self, signal: NDArray[np.float32]) -> NDArray[Any]:
+    def run(self, signal: NDArray[np.float32]) -> Output:
+        """Run the model on one input (n_leads, n_samples)."""
+        shape = tuple(self._input["shape"])
+        if signal.shape != (shape[1], shape[3]):
+            raise BundleError(f"The model takes {shape[1]} leads of {shape[3]} samples, not {signal.shape}.")
+        fed = self._quantize(signal)
+        self._interpreter.set_tensor(self._input["index"], fed.reshape(shape))
+        self._interpreter.invoke()
+        logits, mu, logvar = (self._interpreter.get_tensor(index)[0] for index in self._outputs)
+        return Output(logits, mu, logvar, fed)
+
+    def _quantize(self, signal: NDArray[np.float32]) -> NDArray[Any]:
         """Turn a float input into the model's input type (round half to even, saturate)."""
         dtype = self._input["dtype"]
         if dtype == np.float32:
@@ -38,15 +49,6 @@ class LiteRTSession:
         scale, zero_point = self._input["quantization"]
         limits = np.iinfo(dtype)
         return np.clip(np.rint(signal / np.float32(scale)) + zero_point, limits.min, limits.max).astype(dtype)
-
-    def run(self, signal: NDArray[np.float32]) -> Output:
-        """Run the model on one input (n_leads, n_samples)."""
-        shape = tuple(self._input["shape"])
-        if signal.shape != (shape[1], shape[3]):
-            raise BundleError(f"The model takes {shape[1]} leads of {shape[3]} samples, not {signal.shape}.")
-        self._interpreter.set_tensor(self._input["index"], self.quantize(signal).reshape(shape))
-        self._interpreter.invoke()
-        return Output(*(self._interpreter.get_tensor(index)[0] for index in self._outputs))
 
 
 def open_model(content: bytes, model: ModelFile, package: str, reference_kernels: bool = False) -> LiteRTSession:

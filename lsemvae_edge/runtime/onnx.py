@@ -25,8 +25,9 @@ class OnnxSession:
         if signal.shape != (self._shape[1], self._shape[3]):
             raise BundleError(f"The model takes {self._shape[1]} leads of {self._shape[3]} samples, not {signal.shape}.")
         names = [self.model.logits, self.model.mu, self.model.logvar]
-        feed = {self.model.input: signal.astype(np.float32).reshape(self._shape)}
-        return Output(*(value[0] for value in self._session.run(names, feed)))
+        fed = signal.astype(np.float32)
+        logits, mu, logvar = self._session.run(names, {self.model.input: fed.reshape(self._shape)})
+        return Output(logits[0], mu[0], logvar[0], fed)
 
 
 def open_model(content: bytes, model: ModelFile, package: str) -> OnnxSession:

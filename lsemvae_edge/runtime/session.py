@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import import_module
 from importlib.util import find_spec
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,11 +22,14 @@ class Output:
     logits : array (n_outputs,)
     mu, logvar : array (latent_dim,)
         The fused posterior.
+    fed : array
+        The input as the model file took it, quantized if it takes integers.
     """
 
     logits: NDArray[np.float32]
     mu: NDArray[np.float32]
     logvar: NDArray[np.float32]
+    fed: NDArray[Any]
 
 
 class Session(Protocol):

@@ -237,6 +237,8 @@ def lead_off(
     -------
     Record
     """
+    if electrode not in ELECTRODES:
+        raise UsageError(f"Unknown electrode {electrode!r}.", f"Choose one of: {', '.join(ELECTRODES)}.")
     rng = np.random.default_rng(seed)
     during = slice(round(start_s * record.fs_hz), None if stop_s is None else round(stop_s * record.fs_hz))
     index = ELECTRODES.index(electrode)
@@ -389,7 +391,8 @@ def _noise(kind: NoiseKind, n_rows: int, n_samples: int, fs_hz: float, rng: np.r
     low_hz, high_hz = (20.0, 150.0) if kind == "muscle" else (0.05, 0.5)
     spectrum = np.fft.rfft(white, axis=1)
     hertz_axis = np.fft.rfftfreq(n_samples, 1 / fs_hz)
-    band = ((hertz_axis >= min(low_hz, 1.5 * hertz_axis[1])) & (hertz_axis <= high_hz)).astype(float)
+    # A short recording has no line inside the band of wander; its slowest one then stands for it.
+    band = (hertz_axis >= low_hz) & (hertz_axis <= max(high_hz, hertz_axis[1]))
     shaped = np.fft.irfft(spectrum * band / np.maximum(hertz_axis, low_hz) ** 0.5, n_samples, axis=1)
     if kind == "muscle":
         shaped *= np.exp(0.6 * _smooth(rng.normal(0, 1, n_samples), 0.5 * fs_hz))

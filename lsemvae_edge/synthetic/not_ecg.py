@@ -7,6 +7,7 @@ its own parameters, so that no gate can be tuned to one waveform.
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from types import MappingProxyType
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,9 +37,7 @@ HELD_OUT_KINDS = (
 def _electrode_map(right_arm: int, left_arm: int, left_leg: int) -> Array:
     """Leads (I, II) seen when each electrode lies on the limb given (0 RA, 1 LA, 2 LL)."""
     potentials = np.array([[0.0, 0.0], [1.0, 0.0], [0.0, 1.0]])  # RA as reference: LA = I, LL = II
-    return np.stack(
-        [potentials[left_arm] - potentials[right_arm], potentials[left_leg] - potentials[right_arm]]
-    )
+    return np.stack([potentials[left_arm] - potentials[right_arm], potentials[left_leg] - potentials[right_arm]])
 
 
 SWAPS: MappingProxyType[str, Array] = MappingProxyType(
@@ -95,11 +94,11 @@ def _eeg_alpha(rng: Rng, t: Array, fs_hz: float) -> Array:
 
 
 def _sine(rng: Rng, t: Array, fs_hz: float) -> Array:
-    return np.sin(2 * np.pi * np.exp(rng.uniform(np.log(0.3), np.log(40))) * t + _phase(rng))
+    return np.asarray(np.sin(2 * np.pi * np.exp(rng.uniform(np.log(0.3), np.log(40))) * t + _phase(rng)))
 
 
 def _heart_rate_sine(rng: Rng, t: Array, fs_hz: float) -> Array:
-    return np.sin(2 * np.pi * rng.uniform(0.6, 3.0) * t + _phase(rng))
+    return np.asarray(np.sin(2 * np.pi * rng.uniform(0.6, 3.0) * t + _phase(rng)))
 
 
 def _harmonic_tone(rng: Rng, t: Array, fs_hz: float) -> Array:
@@ -109,7 +108,7 @@ def _harmonic_tone(rng: Rng, t: Array, fs_hz: float) -> Array:
 
 
 def _mains(rng: Rng, t: Array, fs_hz: float) -> Array:
-    return np.sin(2 * np.pi * (rng.choice([50.0, 60.0]) + rng.normal(0, 0.02)) * t + _phase(rng))
+    return np.asarray(np.sin(2 * np.pi * (rng.choice([50.0, 60.0]) + rng.normal(0, 0.02)) * t + _phase(rng)))
 
 
 def _mains_harmonics(rng: Rng, t: Array, fs_hz: float) -> Array:
@@ -119,7 +118,7 @@ def _mains_harmonics(rng: Rng, t: Array, fs_hz: float) -> Array:
 
 def _chirp(rng: Rng, t: Array, fs_hz: float) -> Array:
     begin_hz, end_hz = rng.uniform(0.5, 5), rng.uniform(5, 40)
-    return np.sin(2 * np.pi * (begin_hz * t + (end_hz - begin_hz) * t**2 / (2 * t[-1])) + _phase(rng))
+    return np.asarray(np.sin(2 * np.pi * (begin_hz * t + (end_hz - begin_hz) * t**2 / (2 * t[-1])) + _phase(rng)))
 
 
 def _am_tone(rng: Rng, t: Array, fs_hz: float) -> Array:
@@ -197,9 +196,7 @@ def _biphasic_pulses(rng: Rng, t: Array, fs_hz: float) -> Array:
 
 def _wavelet_pulses(rng: Rng, t: Array, fs_hz: float) -> Array:
     width_s = rng.uniform(0.01, 0.06)
-    return _train(
-        rng, t, rng.uniform(0, 0.15), lambda d: (1 - (d / width_s) ** 2) * np.exp(-0.5 * (d / width_s) ** 2)
-    )
+    return _train(rng, t, rng.uniform(0, 0.15), lambda d: (1 - (d / width_s) ** 2) * np.exp(-0.5 * (d / width_s) ** 2))
 
 
 def _decaying_pulses(rng: Rng, t: Array, fs_hz: float) -> Array:
@@ -301,6 +298,26 @@ def _tiny_noise(rng: Rng, n_samples: int, fs_hz: float) -> Array:
     return rng.normal(0, rng.uniform(0.0003, 0.004), (2, n_samples))
 
 
+def _double_pulses(rng: Rng, n_samples: int, fs_hz: float) -> Array:
+    """Pulses at common times whose shape differs between the leads: no straight loop gives them away."""
+    t = np.arange(n_samples) / fs_hz
+    clock, jitter = rng.bit_generator.state, float(rng.choice([0.0, 0.04, 0.1]))
+    pair: list[Array] = []
+    for _ in range(2):
+        rng.bit_generator.state = clock
+        shape_rng = np.random.default_rng(rng.integers(2**32) + len(pair))
+        width_s, delay_s = shape_rng.uniform(0.008, 0.06), shape_rng.uniform(-0.04, 0.04)
+        tilt = shape_rng.normal()
+
+        def shape(d: Array, width_s: float = width_s, delay_s: float = delay_s, tilt: float = tilt) -> Array:
+            z = (d - delay_s) / width_s
+            return np.asarray((1 + tilt * z) * np.exp(-0.5 * z**2))
+
+        pair.append(_train(rng, t, jitter, shape) * shape_rng.uniform(0.3, 1.5))
+    noise_mv = float(rng.choice([0.003, 0.02, 0.05]))
+    return np.asarray(np.stack(pair) + rng.normal(0, noise_mv, (2, n_samples)))
+
+
 # From one waveform to two leads ----------------------------------------------------------------
 
 
@@ -321,7 +338,7 @@ def _two_leads(source: _Source) -> NotEcg:
             second = source(rng, t, fs_hz)
         pair = np.stack([first, second])
         pair = pair / max(float(np.std(pair)), 1e-9) * np.exp(rng.uniform(np.log(0.08), np.log(1.5)))
-        noise_mv = float(rng.choice([0.0, 0.003, 0.02]))
+        noise_mv = float(rng.choice([0.0, 0.003, 0.02, 0.05]))
         return np.asarray(pair + rng.normal(0, noise_mv, pair.shape) if noise_mv else pair)
 
     return draw
@@ -372,7 +389,12 @@ _SOURCES: dict[str, _Source] = {
 }
 
 NOT_ECG: MappingProxyType[str, NotEcg] = MappingProxyType(
-    {"flat": _flat, "tiny_noise": _tiny_noise, **{kind: _two_leads(source) for kind, source in _SOURCES.items()}}
+    {
+        "flat": _flat,
+        "tiny_noise": _tiny_noise,
+        "double_pulses": _double_pulses,
+        **{kind: _two_leads(source) for kind, source in _SOURCES.items()},
+    }
 )
 """Generators ``(rng, n_samples, fs_hz) -> (2, n_samples)`` in millivolts for leads I and II."""
 
@@ -390,7 +412,7 @@ def _thousandth(rng: Rng, record: Record) -> Record:
 
 def _one_lead_repeated(rng: Rng, record: Record) -> Record:
     signal = np.repeat(record.signal_mv[[rng.integers(len(record.leads))]], len(record.leads), axis=0)
-    return replace(record, signal_mv=signal, gaps=None)
+    return _with_signal(record, signal)
 
 
 def _shuffled(rng: Rng, record: Record) -> Record:
@@ -398,7 +420,7 @@ def _shuffled(rng: Rng, record: Record) -> Record:
     order = rng.permutation(6)
     while (order == np.arange(6)).all():
         order = rng.permutation(6)
-    return replace(six, signal_mv=six.signal_mv[order], gaps=None)
+    return _with_signal(six, six.signal_mv[order])
 
 
 def _one_inverted(rng: Rng, record: Record) -> Record:
@@ -420,7 +442,7 @@ def _two_times(rng: Rng, record: Record) -> Record:
     signal = record.signal_mv.copy()
     row = rng.integers(signal.shape[0])
     signal[row] = np.roll(signal[row], int(rng.uniform(0.15, 0.85) * signal.shape[1]))
-    return replace(record, signal_mv=signal, gaps=None)
+    return _with_signal(record, signal)
 
 
 SPOILED: MappingProxyType[str, Spoiler] = MappingProxyType(
@@ -480,4 +502,14 @@ def _six_measured(record: Record) -> Record:
     pair = solve_i_ii(record.limb())
     if pair is None:
         raise ValueError("Spoiling needs two independent limb leads.")
-    return replace(record, signal_mv=derive_limb_leads(pair[0], pair[1]), leads=LIMB_LEADS, gaps=None)
+    return _with_signal(record, derive_limb_leads(pair[0], pair[1]), LIMB_LEADS)
+
+
+def _with_signal(record: Record, signal: NDArray[np.floating[Any]], leads: tuple[str, ...] | None = None) -> Record:
+    """Copy a record with other samples; its gaps are where they are not finite."""
+    return replace(
+        record,
+        signal_mv=signal.astype(np.float32),
+        leads=leads or record.leads,
+        gaps=~np.isfinite(signal),
+    )

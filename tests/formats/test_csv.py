@@ -103,14 +103,21 @@ def test_the_rate_is_recovered_from_rounded_times(fs_hz, digits, read):
     assert read("t_s,II\n" + rows).fs_hz == fs_hz
 
 
+def test_times_since_1970_are_read(read):
+    rows = "".join(f"{1709528767.25 + k / 500:.3f},{k % 7}\n" for k in range(2000))
+    assert read("time,II\n" + rows).fs_hz == 500.0
+
+
 def test_times_in_milliseconds_are_read(read):
     assert read("time_ms,I\n0,1\n2,2\n4,1\n").fs_hz == 500
     assert read("time,I\nms,mV\n0,1\n2,2\n4,1\n").fs_hz == 500
 
 
-@pytest.mark.parametrize("times", [(0, 2, 4, 10, 12), (0, 2, 2, 4, 6), (0, 2, 4, 3, 6), (0, 0, 0, 0, 0), (4, 3, 2, 1, 0)])
+@pytest.mark.parametrize(
+    "times", [(0, 2, 4, 10, 12), (0, 2, 2, 4, 6), (0, 2, 4, 3, 6), (0, 0, 0, 0, 0), (4, 3, 2, 1, 0)]
+)
 def test_irregular_times_are_refused(times, read):
-    with pytest.raises(BadInputError, match="regular|increase"):
+    with pytest.raises(BadInputError, match=r"regular|increase"):
         read("t_ms,I\n" + "".join(f"{t},1\n" for t in times))
 
 
@@ -160,6 +167,8 @@ def test_what_spreadsheets_write_is_read(read):
         ("t_s,I,II\n0,nan,nan\n0.002,,\n0.004,,\n", "no samples"),
         ("t_s,I\n0,inf\n0.002,-inf\n0.004,inf\n", "no samples"),
         ("t_s,I\n0,1\n0.003,1\n", "coarse"),
+        ("t_s,I\n0,1\n1e308,1\n", "incomplete"),
+        ("t_s,I\n0,1\n,1\n0.004,1\n", "incomplete"),
         ("# fs_hz: often\nI\n1\n", "no number"),
         ("# fs_hz: 0.00001\nI\n1\n2\n", "hours"),
         ("# fs_hz: 1e9\nI\n1\n2\n", "plausible"),

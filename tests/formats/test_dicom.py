@@ -116,7 +116,7 @@ def test_the_padding_value_is_a_gap(dataset, reread):
     counts = np.frombuffer(group.WaveformData, "<i2").reshape(-1, 12).copy()
     counts[100:120, 3] = -32768
     group.WaveformData = counts.tobytes()
-    group.WaveformPaddingValue = b"\x00\x80"
+    group.add_new("WaveformPaddingValue", "OW", b"\x00\x80")
     assert np.flatnonzero(reread(dataset).gaps[3]).tolist() == list(range(100, 120))
 
 
@@ -178,7 +178,10 @@ def test_damage_gives_a_plain_error_or_a_record(dataset, tmp_path):
     good = buffer.getvalue()
 
     @settings(max_examples=60, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
-    @given(cut=st.none() | st.integers(132, len(good)), hits=st.lists(st.tuples(st.integers(132, len(good) - 1), st.integers(0, 255)), max_size=8))
+    @given(
+        cut=st.none() | st.integers(132, len(good)),
+        hits=st.lists(st.tuples(st.integers(132, len(good) - 1), st.integers(0, 255)), max_size=8),
+    )
     def damage(cut, hits):
         bad = bytearray(good)
         for at, value in hits:

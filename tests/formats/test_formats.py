@@ -197,7 +197,6 @@ def test_channels_that_are_no_leads_are_listed(name, tmp_path):
 def test_damage_gives_a_plain_error_or_a_record(name, make_record, tmp_path):
     """Cut, overwritten and spliced files raise only BadInputError."""
     path = formats.write(make_record(300, started_at=None), tmp_path / "x", format=name)
-    path = path if path.suffix else path
     good = path.read_bytes()
 
     @settings(max_examples=60, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
@@ -207,7 +206,9 @@ def test_damage_gives_a_plain_error_or_a_record(name, make_record, tmp_path):
         reach = len(bad) if data.draw(st.booleans()) else min(len(bad), 700)
         for _ in range(data.draw(st.integers(1, 6))):
             at = data.draw(st.integers(0, reach - 1))
-            piece = data.draw(st.one_of(st.binary(min_size=1, max_size=4), st.sampled_from([b"-1", b"99999999", b"nan"])))
+            piece = data.draw(
+                st.one_of(st.binary(min_size=1, max_size=4), st.sampled_from([b"-1", b"99999999", b"nan"]))
+            )
             bad[at : at + len(piece)] = piece
         path.write_bytes(bytes(bad))
         try:
@@ -241,7 +242,7 @@ def test_any_content_gives_a_plain_error_or_a_record(content, tmp_path):
 
 
 def test_importing_the_formats_imports_no_heavy_library():
-    heavy = "pydicom edfio pandas scipy wfdb torch".split()
+    heavy = ["pydicom", "edfio", "pandas", "scipy", "wfdb", "torch"]
     code = f"import lsemvae_edge.formats, sys; print([name for name in {heavy} if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

@@ -1,6 +1,6 @@
 """The native format keeps everything, bit for bit, and notices any change."""
 
-from datetime import UTC, datetime, timedelta, timezone
+from datetime import UTC, timedelta, timezone
 
 import numpy as np
 import pytest
@@ -43,7 +43,9 @@ def records(draw):
         fs_hz=draw(st.floats(1e-3, 1e6)),
         leads=tuple(leads),
         gaps=draw(st.none() | hnp.arrays(bool, shape)),
-        started_at=draw(st.none() | st.datetimes(timezones=st.sampled_from([None, UTC, timezone(timedelta(hours=-3))]))),
+        started_at=draw(
+            st.none() | st.datetimes(timezones=st.sampled_from([None, UTC, timezone(timedelta(hours=-3))]))
+        ),
         meta=draw(st.dictionaries(st.text(max_size=5).filter(lambda key: not key.startswith("$")), values, max_size=3)),
         amplitude=draw(st.sampled_from(["calibrated", "uncalibrated", "relative"])),
         origin=draw(st.sampled_from(["live", "file", "demo", "simulated"])),

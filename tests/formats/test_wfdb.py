@@ -46,7 +46,9 @@ def test_storage_formats_the_oracle_only_reads(storage, n_bytes, short, oracle, 
     if storage == "311":
         raw[3::4] &= 0x3F  # the two bits that hold nothing
     (tmp_path / "rec.dat").write_bytes(raw.tobytes())
-    (tmp_path / "rec.hea").write_text(f"rec 1 500 {600 - short}\nrec.dat {storage} 100(3)/mV\n".replace("/mV", "/mV 16 0 0 0 0 I"))
+    (tmp_path / "rec.hea").write_text(
+        f"rec 1 500 {600 - short}\nrec.dat {storage} 100(3)/mV\n".replace("/mV", "/mV 16 0 0 0 0 I")
+    )
     expected = oracle.rdrecord(str(tmp_path / "rec")).p_signal.T
     assert expected.shape == (1, 600 - short)
     np.testing.assert_allclose(formats.read(tmp_path / "rec.hea").signal_mv, expected, rtol=1e-6, atol=1e-9)
@@ -82,7 +84,9 @@ def test_the_oracle_reads_what_is_written(oracle, make_record, tmp_path):
 def test_skewed_signals_are_aligned_as_by_the_oracle(oracle, tmp_path):
     frames = np.arange(20, dtype="<i2").reshape(10, 2)
     (tmp_path / "rec.dat").write_bytes(frames.tobytes())
-    (tmp_path / "rec.hea").write_text("rec 2 250 10\nrec.dat 16 10/mV 16 0 0 90 0 I\nrec.dat 16:3 10/mV 16 0 7 0 0 II\n")
+    (tmp_path / "rec.hea").write_text(
+        "rec 2 250 10\nrec.dat 16 10/mV 16 0 0 90 0 I\nrec.dat 16:3 10/mV 16 0 7 0 0 II\n"
+    )
     record = formats.read(tmp_path / "rec.hea")
     np.testing.assert_allclose(record.signal_mv[1, :7], frames[3:, 1] / 10)
     assert record.gaps[1].tolist() == [False] * 7 + [True] * 3
@@ -93,7 +97,11 @@ def test_skewed_signals_are_aligned_as_by_the_oracle(oracle, tmp_path):
 def test_signals_with_several_samples_a_frame_keep_their_rate(tmp_path):
     frames = np.arange(40, dtype="<i2").reshape(10, 4)
     (tmp_path / "rec.dat").write_bytes(frames.tobytes())
-    (tmp_path / "rec.hea").write_text("rec 2 250 10\nrec.dat 16x3 1/mV 16 0 0 0 0 I\nrec.dat 16 1/mV 16 0 3 210 0 ABP\n".replace("0 0 0 0 I", "0 0 570 0 I"))
+    (tmp_path / "rec.hea").write_text(
+        "rec 2 250 10\nrec.dat 16x3 1/mV 16 0 0 0 0 I\nrec.dat 16 1/mV 16 0 3 210 0 ABP\n".replace(
+            "0 0 0 0 I", "0 0 570 0 I"
+        )
+    )
     record = formats.read(tmp_path / "rec.hea")
     assert (record.fs_hz, record.n_samples) == (750.0, 30)
     np.testing.assert_array_equal(record.signal_mv[0], frames[:, :3].reshape(-1))

@@ -1,0 +1,146 @@
+"""``screen``: from a recording to a result a health worker can read."""
+
+import argparse
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from lsemvae_edge.cli._common import Commands, add_json, print_json, say
+from lsemvae_edge.errors import BadInputError, ExitCode, LsemvaeError, UsageError
+
+if TYPE_CHECKING:
+    from lsemvae_edge.bundle import Bundle
+    from lsemvae_edge.record import Record
+    from lsemvae_edge.result import ScreeningResult
+    from lsemvae_edge.runtime import Session
+
+
+def add(commands: Commands) -> None:
+    """Describe the command."""
+    parser = commands.add_parser(
+        "screen", help="screen recordings", description="Screen recordings. Research use, not a diagnosis."
+    )
+    parser.add_argument("path", nargs="*", type=Path, help="recording, or folder of recordings")
+    parser.add_argument("--demo", action="store_true", help="screen a simulated recording")
+    parser.add_argument("--seed", type=int, default=0, help="which simulated person (default %(default)s)")
+    parser.add_argument("--out", type=Path, metavar="DIR", help="also leave the result there as JSON and PDF")
+    parser.add_argument("--bundle", type=Path, help="model bundle (default: the one that ships with the package)")
+    parser.add_argument("--runtime", help="litert, tflite-runtime or onnxruntime (default: the first that fits)")
+    parser.add_argument("--age", type=float, metavar="YEARS", help="age of the person, if the file does not say")
+    parser.add_argument(
+        "--pacemaker", action=argparse.BooleanOptionalAction, default=None, help="the person has (no) pacemaker"
+    )
+    parser.add_argument(
+        "--electrodes-confirmed", action="store_true", help="the electrodes were checked after a swap warning"
+    )
+    parser.add_argument("--units", help="unit of a CSV file that states none: mV, uV or V")
+    parser.add_argument("--fs", type=float, metavar="HZ", help="sampling rate of a CSV file that states none")
+    add_json(parser)
+    parser.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Screen every recording; the highest exit code counts."""
+    if options.demo == bool(options.path):
+        raise UsageError("Give either recordings or --demo.", "Run `lsemvae-edge screen FILE`.")
+    from lsemvae_edge import bundle as bundles
+
+    bundle = bundles.load(options.bundle) if options.bundle else bundles.default()
+    worst = int(ExitCode.DONE)
+    station = _Station(bundle, options)
+    paths = _recordings(options.path) if options.path else [None]
+    for number, path in enumerate(paths, 1):
+        if len(paths) > 1 and sys.stderr.isatty():
+            say(f"[{number}/{len(paths)}] {path}")
+        worst = max(worst, station.serve(path, several=len(paths) > 1))
+    return worst
+
+
+class _Station:
+    """Screens one recording after another with one loaded model."""
+
+    def __init__(self, bundle: "Bundle", options: argparse.Namespace) -> None:
+        self._bundle = bundle
+        self._options = options
+        self._session: Session | None = None
+
+    def serve(self, path: Path | None, *, several: bool) -> int:
+        """Screen and show one recording; an unreadable one among several does not stop the rest."""
+        try:
+            record = self._read(path)
+            result = self._screen(record)
+            self._show(path if several else None, record, result)
+        except LsemvaeError as error:
+            if not several:
+                raise
+            self._show_error(path, error)
+            return int(error.code)
+        from lsemvae_edge.screening import model_ran
+
+        return int(ExitCode.DONE if model_ran(result) else ExitCode.UNUSABLE_RECORDING)
+
+    def _read(self, path: Path | None) -> "Record":
+        if path is None:
+            from lsemvae_edge.device.simulator import record_demo
+
+            return record_demo(seed=self._options.seed)
+        from lsemvae_edge import formats
+
+        return formats.read(path, units=self._options.units, fs_hz=self._options.fs)
+
+    def _screen(self, record: "Record") -> "ScreeningResult":
+        from lsemvae_edge.screening import screen
+
+        options = self._options
+        if options.runtime and self._session is None:
+            from lsemvae_edge.runtime import open_session
+
+            self._session = open_session(self._bundle, options.runtime)
+        return screen(
+            record,
+            self._bundle,
+            session=self._session,
+            age_years=options.age,
+            pacemaker=options.pacemaker,
+            electrodes_confirmed=options.electrodes_confirmed,
+        )
+
+    def _show(self, path: Path | None, record: "Record", result: "ScreeningResult") -> None:
+        from lsemvae_edge import report
+
+        if self._options.json:
+            print_json(result.to_dict())
+        else:
+            if path is not None:
+                print(f"{path}:")
+            print(report.terminal(result, colour=sys.stdout.isatty()), flush=True)
+        if self._options.out:
+            if sys.stderr.isatty():
+                say("Writing the report ...")
+            stem = f"{result.record.id or 'recording'}-{result.record.sha256[:8]}"
+            files = report.write(result, record, self._options.out, stem)
+            say("Report: " + ", ".join(str(file) for file in files.values()))
+
+    def _show_error(self, path: Path | None, error: LsemvaeError) -> None:
+        from lsemvae_edge.cli import error_object
+
+        if self._options.json:
+            print_json({**error_object(error), "path": str(path)})
+        else:
+            print(f"{path}:\n{error.message}\n{error.next_step}", flush=True)
+
+
+def _recordings(paths: list[Path]) -> list[Path]:
+    """List the recordings; of a folder every file but the hidden ones and the signal files of WFDB headers."""
+    listed: list[Path] = []
+    for path in paths:
+        if not path.is_dir():
+            listed.append(path)
+            continue
+        files = sorted(file for file in path.iterdir() if file.is_file() and not file.name.startswith("."))
+        headers = {file.stem for file in files if file.suffix == ".hea"}
+        inside = [file for file in files if file.suffix == ".hea" or file.stem not in headers]
+        if not inside:
+            raise BadInputError(f"{path} is a folder without recordings.", "Name a recording.")
+        listed += inside
+    return listed

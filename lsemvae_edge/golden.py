@@ -1,0 +1,99 @@
+"""Known answers of every stage: made once with reference kernels, run again wherever a bundle is verified."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lsemvae_edge import decision, preprocess
+from lsemvae_edge.bundle import Bundle
+from lsemvae_edge.errors import BundleError
+from lsemvae_edge.record import Record
+from lsemvae_edge.runtime import Session
+from lsemvae_edge.spec import ModelSpec
+
+FS_HZ = 500.0
+FILTER_TOLERANCE_MV = 1e-5
+INPUT_TOLERANCE = 1e-4
+
+
+@dataclass(frozen=True)
+class Check:
+    """One stage compared with its known answers."""
+
+    stage: str
+    worst: float
+    allowed: float
+
+    @property
+    def passed(self) -> bool:
+        """Whether the worst difference is allowed."""
+        return self.worst <= self.allowed
+
+
+def answer(spec: ModelSpec, raw_uv: NDArray[np.int16], session: Session) -> dict[str, NDArray[Any]]:
+    """Run one recording through every stage.
+
+    Parameters
+    ----------
+    raw_uv : array (2, n_samples), int16
+        Leads I and II in microvolts at `FS_HZ`.
+
+    Returns
+    -------
+    dict
+        ``raw_uv``, ``filtered_mv (2, n)``, ``scale_mv``, ``input (6, window)``, ``fed (6, window)`` as the model file
+        takes it, ``logits``, ``mu``, ``logvar``, ``probability`` and ``outcome`` of each task.
+    """
+    record = Record(raw_uv.astype(np.float32) / 1000, FS_HZ, ("I", "II"), origin="simulated")
+    conditioned = preprocess.condition(record, spec.preprocess)
+    model_input = preprocess.cut(conditioned, spec.preprocess)
+    output = session.run(model_input.signal)
+    ordinary = decision.Circumstances(heart_rate_bpm=70.0, rhythm_reliable=True, available_leads=spec.leads)
+    tasks = decision.decide(spec, output, ordinary)
+    return {
+        "raw_uv": raw_uv,
+        "filtered_mv": conditioned.pair.astype(np.float32),
+        "scale_mv": np.array(model_input.scale, dtype=np.float32),
+        "input": model_input.signal,
+        "fed": output.fed,
+        "logits": output.logits,
+        "mu": output.mu,
+        "logvar": output.logvar,
+        "probability": np.array([decision.probability(task, float(output.logits[task.output])) for task in spec.tasks]),
+        "outcome": np.array([tasks[task.name].outcome for task in spec.tasks]),
+    }
+
+
+def check(bundle: Bundle, session: Session) -> list[Check]:
+    """Run a bundle's golden vectors again and compare every stage.
+
+    Raises
+    ------
+    BundleError
+        If the bundle states no tolerance for this runtime, or its golden vectors are not of this model.
+    """
+    if session.runtime not in bundle.manifest.tolerance:
+        raise BundleError(f"The bundle states no tolerance for {session.runtime}.")
+    known = bundle.golden
+    again: list[dict[str, NDArray[Any]]] = [answer(bundle.spec, raw, session) for raw in known["raw_uv"]]
+    if set(again[0]) != set(known):
+        raise BundleError("The golden vectors do not hold the stages of this software.")
+    stages = {name: np.stack([values[name] for values in again]) for name in known}
+    checks = [
+        Check("filtered_mv", _worst(stages["filtered_mv"], known["filtered_mv"]), FILTER_TOLERANCE_MV),
+        Check("input", _worst(stages["input"], known["input"]), INPUT_TOLERANCE),
+        Check("logits", _worst(stages["logits"], known["logits"]), bundle.manifest.tolerance[session.runtime]),
+        Check("outcome", float(np.sum(stages["outcome"] != known["outcome"])), 0.0),
+    ]
+    if stages["fed"].dtype == known["fed"].dtype:
+        # One step of the quantized input, where a rounding tie falls the other way.
+        checks.insert(2, Check("fed", _worst(stages["fed"], known["fed"]), 1.0))
+    return checks
+
+
+def _worst(values: NDArray[Any], known: NDArray[Any]) -> float:
+    if values.shape != known.shape:
+        raise BundleError("The golden vectors have other shapes than this software gives.")
+    return float(np.max(np.abs(values.astype(np.float64) - known.astype(np.float64))))
