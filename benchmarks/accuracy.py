@@ -188,7 +188,9 @@ class _Job:
         config = (BASELINE_CONFIG if self.kind == "cnn" else FitConfig()).model_copy(update={"seed": self.seed})
         ids = "|".join([*self.training.record_id, "/", *self.held_out.record_id])
         key = f"{self.kind} {config.model_dump_json()} {preprocess.default_spec()} {ids}"
-        return work / f"{self.kind}-{self.name.replace(' ', '')}-{self.seed}-{sha256(key.encode()).hexdigest()[:12]}.npz"
+        return (
+            work / f"{self.kind}-{self.name.replace(' ', '')}-{self.seed}-{sha256(key.encode()).hexdigest()[:12]}.npz"
+        )
 
     def run(self, work: Path) -> Path:
         torch.set_num_threads(1)
@@ -225,9 +227,7 @@ def _run(jobs: list[_Job], work: Path, processes: int, say: Say, form: str = "fl
     return scores
 
 
-def _cross_validation(
-    cohort: Cohort, work: Path, seeds: int, processes: int, say: Say
-) -> list[dict[str, Any]]:
+def _cross_validation(cohort: Cohort, work: Path, seeds: int, processes: int, say: Say) -> list[dict[str, Any]]:
     """Pool out-of-fold predictions of patient-grouped folds over both folders: set B."""
     strata = cohort.right_heart + 2 * np.maximum(cohort.heart_side, 0)
     folds = metrics.patient_folds(cohort.patient, strata, N_FOLDS)

@@ -86,7 +86,9 @@ def table(rows: Iterable[Row]) -> str:
     for row in rows:
         reasons = "; ".join(f"{reason} ({count})" for reason, count in row.reasons.items())
         detected = "-" if row.detected is None else f"{row.detected} ({row.detected / max(row.n, 1):.1%})"
-        lines.append(f"| {row.group} | {row.kind} | {row.n} | {row.answered} ({row.share:.1%}) | {detected} | {reasons} |")
+        lines.append(
+            f"| {row.group} | {row.kind} | {row.n} | {row.answered} ({row.share:.1%}) | {detected} | {reasons} |"
+        )
     return "\n".join(lines)
 
 
@@ -120,20 +122,22 @@ def _spoiled(
 
 
 def _swaps(run: Callable[[Record], ScreeningResult], listed: list[datasets.Entry]) -> list[Row]:
-    """Detection per permutation among recordings that are answered as recorded; false alarms where a swap is mimicked."""
+    """Count detections per permutation of answered recordings, and false alarms where a swap is mimicked."""
     recordings = [(entry, entry.record()) for entry in listed]
     plain_results = [run(record) for _, record in recordings]
     rows = [
         _alarms("not swapped", plain_results),
         _alarms(
             "not swapped: RAD, RVH or LPFB",
-            [result for (entry, _), result in zip(recordings, plain_results, strict=True) if entry.label.right_axis_like],
+            [
+                result
+                for (entry, _), result in zip(recordings, plain_results, strict=True)
+                if entry.label.right_axis_like
+            ],
         ),
     ]
     usable = [
-        record
-        for (_, record), result in zip(recordings, plain_results, strict=True)
-        if result.outcome != INCONCLUSIVE
+        record for (_, record), result in zip(recordings, plain_results, strict=True) if result.outcome != INCONCLUSIVE
     ]
     for kind, matrix in SWAPS.items():
         swapped = (
@@ -158,4 +162,3 @@ def _tally(group: str, kind: str, results: Iterable[ScreeningResult]) -> Row:
 def _reason(result: ScreeningResult) -> str:
     primary = next(iter(result.tasks.values()))
     return str(primary.reason)
-

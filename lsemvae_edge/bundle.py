@@ -136,7 +136,9 @@ def load(path: str | Path) -> Bundle:
     unlisted = sorted(listed - set(manifest.files) - {MANIFEST})
     missing = sorted(set(manifest.files) - listed)
     if unlisted or missing:
-        raise BundleError(f"The bundle does not match its manifest: unlisted files {unlisted}, missing files {missing}.")
+        raise BundleError(
+            f"The bundle does not match its manifest: unlisted files {unlisted}, missing files {missing}."
+        )
     return Bundle(Path(path), manifest, sha256(raw).hexdigest())
 
 

@@ -143,9 +143,7 @@ def _refusal(spec: ModelSpec, output: Output, seen: Circumstances) -> str | None
     return None
 
 
-def _answer(
-    spec: ModelSpec, task: TaskSpec, value: float, refusal: str | None, seen: Circumstances
-) -> TaskResult:
+def _answer(spec: ModelSpec, task: TaskSpec, value: float, refusal: str | None, seen: Circumstances) -> TaskResult:
     negative, positive = task.classes
     if refusal is not None:
         return TaskResult(INCONCLUSIVE, value, refusal)

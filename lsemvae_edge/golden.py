@@ -46,7 +46,7 @@ def answer(spec: ModelSpec, raw_uv: NDArray[np.int16], session: Session) -> dict
         ``raw_uv``, ``filtered_mv (2, n)``, ``scale_mv``, ``input (6, window)``, ``fed (6, window)`` as the model file
         takes it, ``logits``, ``mu``, ``logvar``, ``probability`` and ``outcome`` of each task.
     """
-    record = Record(raw_uv.astype(np.float32) / 1000, FS_HZ, ("I", "II"), origin="simulated")
+    record = Record(raw_uv.astype(np.float32) / np.float32(1000), FS_HZ, ("I", "II"), origin="simulated")
     conditioned = preprocess.condition(record, spec.preprocess)
     model_input = preprocess.cut(conditioned, spec.preprocess)
     output = session.run(model_input.signal)

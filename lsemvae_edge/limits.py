@@ -39,11 +39,11 @@ class QualityLimits:
     """Highest slow excursion of a lead; higher is motion."""
     max_hiss: float = 0.07
     """Highest fast noise of a lead between beats; higher is muscle activity."""
-    max_wander: float = 20.0
+    max_wander: float = 4.0
     """Highest baseline wander that the band filter may be asked to remove."""
     notable_wander: float = 1.5
     """Baseline wander that is reported."""
-    max_mains: float = 5.0
+    max_mains: float = 2.0
     """Highest mains amplitude that the band filter may be asked to remove."""
     notable_mains: float = 0.05
     """Mains amplitude that is reported."""
@@ -87,5 +87,5 @@ class QualityLimits:
     """Share of the power below 1.5 Hz."""
     peakedness: tuple[float, float] = (3.3, 60.0)
     """99.5th over 50th percentile of the frontal vector's length."""
-    asymmetry: tuple[float, float] = (0.12, 3.0)
+    asymmetry: tuple[float, float] = (0.08, 3.0)
     """Difference of the average QRS from its mirror images in time."""

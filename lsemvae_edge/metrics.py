@@ -53,7 +53,7 @@ def brier(truth: ArrayLike, probability: ArrayLike) -> float:
 
 
 def calibration_error(truth: ArrayLike, probability: ArrayLike, bins: int = 10) -> float:
-    """Expected calibration error over bins of equal mass."""
+    """Return the expected calibration error over bins of equal mass."""
     truth, probability = np.asarray(truth, dtype=np.float64), np.asarray(probability, dtype=np.float64)
     parts = np.array_split(np.argsort(probability, kind="stable"), bins)
     gaps = [len(part) * abs(truth[part].mean() - probability[part].mean()) for part in parts if len(part)]

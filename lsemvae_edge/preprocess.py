@@ -97,7 +97,7 @@ def condition(record: Record, spec: PreprocessSpec) -> Conditioned:
     """Bridge gaps, resample and filter leads I and II; see `apply` for what is raised."""
     if record.fs_hz < spec.resampler.min_input_hz:
         raise BadInputError(
-            f"The recording has {record.fs_hz:g} samples a second; at least {spec.resampler.min_input_hz:g} are needed.",
+            f"The recording has {record.fs_hz:g} samples a second; {spec.resampler.min_input_hz:g} are needed.",
             "Record or export it at a higher sampling rate.",
         )
     limb = record.limb()
@@ -180,9 +180,7 @@ def bridge_gaps(
     return filled, long_gap
 
 
-def resample(
-    signal: NDArray[np.float64], fs_in_hz: float, spec: ResamplerSpec
-) -> tuple[NDArray[np.float64], int]:
+def resample(signal: NDArray[np.float64], fs_in_hz: float, spec: ResamplerSpec) -> tuple[NDArray[np.float64], int]:
     """Resample by the polyphase formula of `ResamplerSpec`, without inventing samples at the ends.
 
     Parameters

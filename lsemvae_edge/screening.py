@@ -159,5 +159,3 @@ class _Clock:
     def laps(self) -> dict[str, float]:
         rounded = {stage: round(value, 3) for stage, value in self._sums.items()}
         return {**rounded, "total": round(1e3 * (perf_counter() - self._begun), 3)}
-
-

@@ -42,9 +42,7 @@ TFLITE_FILE = ModelFile(
 GOLDEN = "golden.npz"
 CALIBRATION_RECORDS = 300
 VERSIONED_PACKAGES = ("numpy", "torch", "litert-torch", "ai-edge-quantizer", "ai-edge-litert")
-ATTRIBUTION = (
-    "PTB-XL, Wagner et al. 2020, Sci Data 7:154, PhysioNet doi:10.13026/kfzx-aw45, CC BY 4.0"
-)
+ATTRIBUTION = "PTB-XL, Wagner et al. 2020, Sci Data 7:154, PhysioNet doi:10.13026/kfzx-aw45, CC BY 4.0"
 # Largest logit difference that a runtime may show against the golden vectors of the reference kernels.
 TOLERANCE = {"litert": 0.25, "tflite-runtime": 0.25, "onnxruntime": 0.5}
 

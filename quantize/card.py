@@ -10,14 +10,14 @@ def card(spec: ModelSpec, measured: dict[str, Any], provenance: dict[str, Any]) 
     lines = [
         f"# {spec.id}",
         "",
-        "Research software, not a medical device. "
-        f"Trained on a public stand-in label: {spec.intended_use.stand_in}.",
+        f"Research software, not a medical device. Trained on a public stand-in label: {spec.intended_use.stand_in}.",
         "",
         "## Use",
         "",
-        f"Six limb leads ({', '.join(spec.leads)}), adults from {spec.intended_use.min_age_years:g} years, no pacemaker. "
-        f"A heart rate outside {spec.intended_use.min_heart_rate_bpm:g}-{spec.intended_use.max_heart_rate_bpm:g}/min is "
-        "never answered with the negative class. The model may always give no answer.",
+        f"Six limb leads ({', '.join(spec.leads)}), adults from {spec.intended_use.min_age_years:g} years, "
+        "no pacemaker. "
+        f"A heart rate outside {spec.intended_use.min_heart_rate_bpm:g}-{spec.intended_use.max_heart_rate_bpm:g}/min "
+        "is never answered with the negative class. The model may always give no answer.",
         "",
         "## Data",
         "",

@@ -85,7 +85,9 @@ def check_int8(file: bytes) -> None:
 
     model = schema.ModelT.InitFromObj(schema.Model.GetRootAs(file, 0))
     if any(buffer.offset > 1 for buffer in model.buffers):
-        raise QuantizationError("The quantized file keeps weights outside the flatbuffer, which small runtimes misread.")
+        raise QuantizationError(
+            "The quantized file keeps weights outside the flatbuffer, which small runtimes misread."
+        )
     code = {int(value): name for name, value in vars(schema.BuiltinOperator).items() if not name.startswith("_")}
     for graph in model.subgraphs:
         for operator in graph.operators:

@@ -31,7 +31,9 @@ def degrade(pairs: Tensor, fs_hz: float, generator: torch.Generator) -> Tensor:
     high = _uniform(batch, 20.0, 60.0, generator)
     band = 1 / (1 + (low / frequency.clamp(min=1e-3)).pow(4)) / (1 + (frequency / high).pow(4))
     noise = torch.randn(pairs.shape, generator=generator)
-    wander = torch.fft.irfft(torch.fft.rfft(torch.randn(pairs.shape, generator=generator)) * (frequency < 0.6), n=length)
+    wander = torch.fft.irfft(
+        torch.fft.rfft(torch.randn(pairs.shape, generator=generator)) * (frequency < 0.6), n=length
+    )
     wander = wander / wander.std(dim=2, keepdim=True).clamp(min=1e-6)
     level = _uniform(batch, 0.0, 0.15, generator) * _coin(batch, 0.7, generator)
     sway = _uniform(batch, 0.0, 0.3, generator) * _coin(batch, 0.5, generator)

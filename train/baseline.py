@@ -1,6 +1,5 @@
 """The plain six-lead CNN that every student is measured against."""
 
-import torch
 from torch import Tensor, nn
 
 

@@ -136,7 +136,10 @@ def load_cohort(listed: list[Entry], spec: PreprocessSpec) -> tuple[Cohort, dict
             right_heart=np.array([row.label.right_heart_pattern for row in rows]),
             # The limb-lead folder has no left-sided class, so it cannot teach the side.
             heart_side=np.array(
-                [-1 if row.label.heart_side is None or row.source == LIMB_ONLY else row.label.heart_side for row in rows]
+                [
+                    -1 if row.label.heart_side is None or row.source == LIMB_ONLY else row.label.heart_side
+                    for row in rows
+                ]
             ),
             auxiliary=np.array([row.label.auxiliary for row in rows], dtype=np.float32),
             fold=np.array([row.fold for row in rows]),

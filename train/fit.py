@@ -28,18 +28,18 @@ class FitConfig(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     seed: int = 0
-    epochs: int = 40
+    epochs: int = 30
     batch_size: int = 64
-    swapped_per_batch: int = 24
-    not_ecg_per_batch: int = 16
+    swapped_per_batch: int = 16
+    not_ecg_per_batch: int = 8
     not_ecg_bank: int = 3000
-    learning_rate: float = 2e-3
+    learning_rate: float = 4e-3
     weight_decay: float = 2e-2
     ema_decay: float = 0.995
     kl_weight: float = 1e-3
     heart_side_weight: float = 0.5
     guard_weight: float = 0.3
-    auxiliary_weight: float = 0.5
+    auxiliary_weight: float = 1.0
     perturb: bool = True
 
 
@@ -84,7 +84,9 @@ def fit(
     auxiliary = torch.from_numpy(cohort.auxiliary)
     side_head = _auxiliary_head(model, pairs, auxiliary.shape[1], spec)
     steps = -(-len(cohort) // config.batch_size)
-    optimizer = torch.optim.AdamW([*model.parameters(), *side_head.parameters()], lr=config.learning_rate, weight_decay=config.weight_decay)
+    optimizer = torch.optim.AdamW(
+        [*model.parameters(), *side_head.parameters()], lr=config.learning_rate, weight_decay=config.weight_decay
+    )
     schedule = torch.optim.lr_scheduler.OneCycleLR(
         optimizer, config.learning_rate, total_steps=steps * config.epochs, pct_start=0.15
     )
@@ -125,7 +127,9 @@ def not_ecg_bank(count: int, length: int, spec: PreprocessSpec, seed: int) -> ND
         samples = NOT_ECG[kinds[len(drawn) % len(kinds)]](rng, 5000, 500.0)
         # A trace of noise keeps flat kinds from being all zeros.
         samples = samples + 1e-4 * rng.standard_normal(samples.shape)
-        drawn.append(preprocess.condition(Record(samples.astype(np.float32), 500.0, ("I", "II")), spec).pair[:, :length])
+        drawn.append(
+            preprocess.condition(Record(samples.astype(np.float32), 500.0, ("I", "II")), spec).pair[:, :length]
+        )
     return np.stack(drawn).astype(np.float32)
 
 

@@ -1,4 +1,4 @@
-"""``doctor``: what is installed, and does it run?"""
+"""``doctor``: what is installed, and whether it runs."""
 
 import argparse
 import subprocess

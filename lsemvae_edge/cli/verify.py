@@ -1,4 +1,4 @@
-"""``verify``: is this bundle whole, and does it give its known answers on this machine?"""
+"""``verify``: whether a bundle is whole and gives its known answers on this machine."""
 
 import argparse
 from dataclasses import asdict

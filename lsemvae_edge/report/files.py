@@ -5,15 +5,13 @@ import os
 from pathlib import Path
 from tempfile import NamedTemporaryFile
 
-from lsemvae_edge.errors import StoreError
+from lsemvae_edge.errors import StoreError, UsageError
 from lsemvae_edge.record import Record
 from lsemvae_edge.result import ScreeningResult
 
 
-def write(
-    result: ScreeningResult, record: Record, directory: str | os.PathLike[str], stem: str
-) -> dict[str, Path]:
-    """Write ``<stem>.json`` and ``<stem>.pdf``, each whole or not at all.
+def write(result: ScreeningResult, record: Record, directory: str | os.PathLike[str], stem: str) -> dict[str, Path]:
+    """Write ``<stem>.json`` and ``<stem>.pdf``, each whole or not at all, readable by their owner alone.
 
     Parameters
     ----------
@@ -34,9 +32,13 @@ def write(
     ------
     FontError
         If the page's font is not installed.
+    UsageError
+        If ``stem`` is not a plain file name.
     StoreError
         If the place is not writable.
     """
+    if not stem or Path(stem).name != stem or stem == "..":
+        raise UsageError(f"{stem!r} is not a plain file name.")
     # fpdf2 and the font take longer to import than a screening takes; only who wants a page pays for them.
     from lsemvae_edge.report.pdf import render
 
@@ -56,15 +58,8 @@ def _replace(path: Path, content: bytes) -> Path:
             draft.write(content)
             draft.flush()
             os.fsync(draft.fileno())
-            Path(draft.name).chmod(0o644 & ~_umask())
             Path(draft.name).replace(path)
         except BaseException:
             Path(draft.name).unlink(missing_ok=True)
             raise
     return path
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask

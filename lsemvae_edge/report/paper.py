@@ -40,7 +40,7 @@ class Lane:
 class Strip:
     """What the paper shows of a recording.
 
-    ``mm_per_unit`` is `MM_PER_MV` for a calibrated recording; for any other it is chosen to fit, the same for all leads.
+    ``mm_per_unit`` is `MM_PER_MV` for a calibrated recording; for any other it is one factor, chosen to fit.
     """
 
     start_s: float
@@ -86,10 +86,9 @@ def lay_out(record: Record, start_s: float, width_s: float, height_mm: float) ->
 def _six_leads(record: Record) -> NDArray[np.float64]:
     limb = record.limb()
     pair = solve_i_ii(limb)
-    if pair is None:
-        six = np.full((6, record.n_samples), np.nan)
-    else:
-        six = LIMB_MATRIX @ pair.astype(np.float64)
+    six = np.full((6, record.n_samples), np.nan)
+    if pair is not None:
+        six[:] = LIMB_MATRIX @ pair.astype(np.float64)
     for name, lead in limb.items():
         six[LIMB_LEADS.index(name)] = lead
     return six

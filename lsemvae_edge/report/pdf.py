@@ -253,8 +253,8 @@ def _draw_pulse(page: FPDF, middle_mm: float) -> None:
     outline = [(x_mm - 1.0, foot_mm), (x_mm, foot_mm), (x_mm, foot_mm - height_mm)]
     outline += [(x_mm + width_mm, foot_mm - height_mm), (x_mm + width_mm, foot_mm), (x_mm + width_mm + 1.0, foot_mm)]
     page.polyline(outline)
-    _tag(page, "1 mV", x_mm - 0.1, foot_mm + 0.8, 6.5, colour=_QUIET)
-    _tag(page, "200 ms", x_mm - 1.3, foot_mm + 3.6, 6.5, colour=_QUIET)
+    _tag(page, "1 mV", x_mm + 0.2, foot_mm + 0.8, 6, colour=_QUIET)
+    _tag(page, "200 ms", x_mm - 0.7, foot_mm + 3.4, 6, colour=_QUIET)
 
 
 def _draw_clip_marks(page: FPDF, marks: tuple[tuple[float, float], ...], lane_top_mm: float) -> None:
@@ -369,6 +369,7 @@ def _fit(
 def _measure(page: FPDF, text: str, width_mm: float, size_pt: float, *, bold: bool) -> float:
     page.set_font(_FAMILY, "B" if bold else "", size_pt)
     lines = page.multi_cell(width_mm, _line_mm(size_pt), text, align="L", dry_run=True, output="LINES")
+    assert isinstance(lines, list)
     return len(lines) * _line_mm(size_pt)
 
 

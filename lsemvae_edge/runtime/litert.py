@@ -48,7 +48,8 @@ class LiteRTSession:
             return signal.astype(np.float32)
         scale, zero_point = self._input["quantization"]
         limits = np.iinfo(dtype)
-        return np.clip(np.rint(signal / np.float32(scale)) + zero_point, limits.min, limits.max).astype(dtype)
+        steps: NDArray[Any] = np.clip(np.rint(signal / np.float32(scale)) + zero_point, limits.min, limits.max)
+        return steps.astype(dtype)
 
 
 def open_model(content: bytes, model: ModelFile, package: str, reference_kernels: bool = False) -> LiteRTSession:
@@ -63,9 +64,7 @@ def open_model(content: bytes, model: ModelFile, package: str, reference_kernels
     kinds = interpreter.OpResolverType
     resolver = kinds.BUILTIN_REF if reference_kernels else kinds.BUILTIN_WITHOUT_DEFAULT_DELEGATES
     try:
-        opened = interpreter.Interpreter(
-            model_content=content, num_threads=1, experimental_op_resolver_type=resolver
-        )
+        opened = interpreter.Interpreter(model_content=content, num_threads=1, experimental_op_resolver_type=resolver)
         opened.allocate_tensors()
     except (ValueError, RuntimeError) as error:
         raise BundleError(f"{model.path} does not load in {package}: {error}") from error

@@ -23,7 +23,9 @@ class OnnxSession:
     def run(self, signal: NDArray[np.float32]) -> Output:
         """Run the model on one input (n_leads, n_samples)."""
         if signal.shape != (self._shape[1], self._shape[3]):
-            raise BundleError(f"The model takes {self._shape[1]} leads of {self._shape[3]} samples, not {signal.shape}.")
+            raise BundleError(
+                f"The model takes {self._shape[1]} leads of {self._shape[3]} samples, not {signal.shape}."
+            )
         names = [self.model.logits, self.model.mu, self.model.logvar]
         fed = signal.astype(np.float32)
         logits, mu, logvar = self._session.run(names, {self.model.input: fed.reshape(self._shape)})
@@ -39,7 +41,7 @@ def open_model(content: bytes, model: ModelFile, package: str) -> OnnxSession:
     options.inter_op_num_threads = 1
     try:
         session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
-    except Exception as error:  # noqa: BLE001 - the binding raises its own unexported classes for every damaged file
+    except Exception as error:
         raise BundleError(f"{model.path} does not load in {package}: {error}") from error
     declared = {value.name for value in (*session.get_inputs(), *session.get_outputs())}
     missing = {model.input, model.logits, model.mu, model.logvar} - declared

@@ -296,9 +296,8 @@ def _waves(heart: Heart, qt_ms: float) -> list[_Wave]:
         waves.append(_Wave(t_peak_ms, 0.25 * size_mv, -40, 0.2 * size_mv, 55, t_fall_ms))
     if heart.right_delay_ms:
         late_ms = 30 * k + heart.right_delay_ms / 2
-        waves.append(
-            _Wave(late_ms, 0.4 * heart.qrs_mv, 175, -0.5 * heart.qrs_mv, 12, 4 + 0.3 * heart.right_delay_ms)
-        )
+        fall_ms = 4 + 0.3 * heart.right_delay_ms
+        waves.append(_Wave(late_ms, 0.4 * heart.qrs_mv, 175, -0.5 * heart.qrs_mv, 12, fall_ms))
     return waves
 
 
@@ -341,9 +340,8 @@ def _beat_times(heart: Heart, duration_s: float, breath_phase: float, rng: np.ra
         else:
             breath = np.sin(2 * np.pi * heart.breathing_hz * now + breath_phase)
             slow = np.sin(2 * np.pi * 0.1 * now + slow_phase)
-            rr_s = mean_s * (
-                1 + heart.respiratory_sinus_arrhythmia * breath + heart.slow_variability * slow + rng.normal(0, 0.006)
-            )
+            change = heart.respiratory_sinus_arrhythmia * breath + heart.slow_variability * slow
+            rr_s = mean_s * (1 + change + rng.normal(0, 0.006))
         now += rr_s
         times.append(now)
     return times

@@ -11,7 +11,7 @@ import pymupdf
 import pytest
 
 from lsemvae_edge import report
-from lsemvae_edge.errors import LsemvaeError, StoreError
+from lsemvae_edge.errors import LsemvaeError, StoreError, UsageError
 from lsemvae_edge.leads import LIMB_LEADS
 from lsemvae_edge.record import Record
 from lsemvae_edge.report import fonts, paper, pdf
@@ -106,6 +106,11 @@ def page(record):
     return open_page(pdf.render(result_for(record), record))
 
 
+@pytest.fixture(scope="module")
+def drawn(page):
+    return segments(page)
+
+
 # Terminal
 
 
@@ -162,6 +167,12 @@ def test_write_replaces_older_files(record, tmp_path):
     (tmp_path / "r.pdf").write_bytes(b"old")
     report.write(result_for(record), record, tmp_path, "r")
     assert (tmp_path / "r.pdf").read_bytes().startswith(b"%PDF")
+
+
+@pytest.mark.parametrize("stem", ["", "..", "../r", "a/b"])
+def test_a_name_that_leaves_the_folder_is_refused(record, tmp_path, stem):
+    with pytest.raises(UsageError):
+        report.write(result_for(record), record, tmp_path / "in", stem)
 
 
 def test_a_place_that_cannot_be_written_is_a_store_error(record, tmp_path):
@@ -291,14 +302,11 @@ def test_page_is_a4_landscape(page):
     assert (page.rect.width / MM, page.rect.height / MM) == (pytest.approx(297, abs=0.01), pytest.approx(210, abs=0.01))
 
 
-def test_grid_lines_are_one_and_five_millimetres_apart(page):
-    drawn = segments(page)
+def test_grid_lines_are_one_and_five_millimetres_apart(drawn):
     left, top, width, height = pdf.PAPER_MM
     for axis, start, length in ((0, left, width), (1, top, height)):
         across = {
-            kind: sorted(
-                s[axis] for s in drawn if abs(s[axis] - s[axis + 2]) < 1e-3 and close_colour(s[5], colour)
-            )
+            kind: sorted(s[axis] for s in drawn if abs(s[axis] - s[axis + 2]) < 1e-3 and close_colour(s[5], colour))
             for kind, colour in (("fine", pdf._FINE), ("coarse", pdf._COARSE))
         }
         np.testing.assert_allclose(across["coarse"], start + np.arange(0, length + 1, 5), atol=0.01)
@@ -306,51 +314,52 @@ def test_grid_lines_are_one_and_five_millimetres_apart(page):
         np.testing.assert_allclose(both, start + np.arange(0, length + 1), atol=0.01)
 
 
-def pulse_of(page):
+def pulse_of(drawn):
     """Corner points of the calibration pulse, the only ink lines to the right of the traces."""
     right_of = pdf.PAPER_MM[0] + pdf.LEAD_IN_MM + pdf.TRACE_MM
     limit = pdf.PAPER_MM[0] + pdf.PAPER_MM[2]
-    return [s for s in segments(page) if close_colour(s[5], pdf._INK) and s[0] > right_of and s[2] < limit]
+    return [s for s in drawn if close_colour(s[5], pdf._INK) and s[0] > right_of and s[2] < limit]
 
 
-def test_calibration_pulse_is_ten_by_five_millimetres(page):
-    pulse = pulse_of(page)
+def test_calibration_pulse_is_ten_by_five_millimetres(drawn):
+    pulse = pulse_of(drawn)
     upright = [s for s in pulse if abs(s[0] - s[2]) < 1e-3]
     assert len(upright) == 2
     assert all(abs(s[3] - s[1]) == pytest.approx(10, abs=0.01) for s in upright)
     assert abs(upright[0][0] - upright[1][0]) == pytest.approx(5, abs=0.01)
 
 
-def test_ruler_is_fifty_millimetres(page):
-    drawn = segments(page)
+def test_ruler_is_fifty_millimetres(drawn):
     longest = max(abs(s[2] - s[0]) for s in drawn if s[1] > pdf.PAPER_MM[1] + pdf.PAPER_MM[3] + 5)
     assert longest == pytest.approx(50, abs=0.01)
 
 
 def test_trace_is_drawn_at_25_mm_per_second_and_10_mm_per_millivolt():
     """A 1 mV step at 3 s must stand 25 mm from the strip's start at 2 s and be 10 mm high."""
-    signal = np.zeros((2, 5000), np.float32)
-    signal[:, 1500:2000] = 1
-    record = Record(signal, 500, ("I", "II"))
+    signal = np.zeros((2, 1000), np.float32)
+    signal[:, 300:400] = 1
+    record = Record(signal, 100, ("I", "II"))
     result = result_for(record)
     result = replace(result, quality=replace(result.quality, window_start_s=2.0))
     drawn = segments(open_page(pdf.render(result, record)))
     left = pdf.PAPER_MM[0] + pdf.LEAD_IN_MM
     steps = [s for s in drawn if close_colour(s[5], pdf._INK) and abs(abs(s[3] - s[1]) - 10) < 0.01 and s[0] < 190]
     assert len(steps) >= 4  # up and down in leads I and II
+    # The line from one sample to the next leans by 10 ms, 0.25 mm.
     assert min(s[2] for s in steps) - left == pytest.approx(25, abs=0.01)
-    assert max(s[0] for s in steps) - left == pytest.approx(50, abs=0.06)
+    assert max(s[2] for s in steps) - left == pytest.approx(50, abs=0.01)
 
 
 @pytest.mark.parametrize("amplitude", ["uncalibrated", "relative"])
 def test_an_uncalibrated_page_claims_no_millivolts(record, amplitude):
-    loose = replace(record, signal_mv=record.signal_mv * 731, amplitude=amplitude)
+    loose = replace(record, signal_mv=record.signal_mv[:, ::5] * 731, fs_hz=100, gaps=None, amplitude=amplitude)
     page = open_page(pdf.render(result_for(loose), loose))
     text = text_of(page)
     assert "amplitude not calibrated" in text
     assert "mV" not in text
-    assert not pulse_of(page)
-    horizontal = [s for s in segments(page) if abs(s[1] - s[3]) < 1e-3 and close_colour(s[5], pdf._FINE)]
+    drawn = segments(page)
+    assert not pulse_of(drawn)
+    horizontal = [s for s in drawn if abs(s[1] - s[3]) < 1e-3 and close_colour(s[5], pdf._FINE)]
     assert not horizontal
 
 

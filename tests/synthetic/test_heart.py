@@ -14,9 +14,7 @@ from lsemvae_edge.synthetic.heart import (
     simulate,
 )
 
-STILL = Heart(
-    respiratory_sinus_arrhythmia=0, slow_variability=0, breathing_axis_deg=0, breathing_gain=0, wander_mv=0
-)
+STILL = Heart(respiratory_sinus_arrhythmia=0, slow_variability=0, breathing_axis_deg=0, breathing_gain=0, wander_mv=0)
 
 
 def r_peaks(record):
