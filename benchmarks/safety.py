@@ -140,9 +140,7 @@ def _swaps(run: Callable[[Record], ScreeningResult], listed: list[datasets.Entry
         record for (_, record), result in zip(recordings, plain_results, strict=True) if result.outcome != INCONCLUSIVE
     ]
     for kind, matrix in SWAPS.items():
-        swapped = (
-            replace(record, signal_mv=(matrix @ record.signal_mv).astype(np.float32), gaps=None) for record in usable
-        )
+        swapped = (replace(record, signal_mv=(matrix @ record.signal_mv).astype(np.float32)) for record in usable)
         rows.append(_alarms(f"swapped: {kind}", [run(record) for record in swapped]))
     return rows
 

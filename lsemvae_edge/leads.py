@@ -80,7 +80,8 @@ def derive_limb_leads(lead_i: NDArray[Any], lead_ii: NDArray[Any]) -> NDArray[An
     pair = np.stack([np.asarray(lead_i), np.asarray(lead_ii)])
     if not np.issubdtype(pair.dtype, np.floating):
         pair = pair.astype(np.float64)
-    return LIMB_MATRIX.astype(pair.dtype) @ pair
+    six: NDArray[Any] = LIMB_MATRIX.astype(pair.dtype) @ pair
+    return six
 
 
 def solve_i_ii(available: Mapping[str, NDArray[Any]]) -> NDArray[Any] | None:

@@ -69,9 +69,9 @@ class QualityLimits:
     """Deviation of QRS complexes from their average, over its size."""
     after: tuple[float, float] = (0.034, 1.2)
     """Size of what follows the average QRS (the T wave), over its size."""
-    after_snr: tuple[float, float] = (0.6, 1e6)
+    after_snr: tuple[float, float] = (0.4, 1e6)
     """The same over what chance leaves after averaging."""
-    coherence: tuple[float, float] = (1.9, 1e6)
+    coherence: tuple[float, float] = (2.0, 1e6)
     """Average QRS in lead I or II, whichever is less, over what chance leaves after averaging."""
     roundness: tuple[float, float] = (0.03, 1.0)
     """Second over first axis of the average QRS loop in the frontal plane."""

@@ -181,7 +181,7 @@ def from_dict(cls: type[T], value: Any, where: str = "manifest") -> T:
     """
     if not isinstance(value, dict):
         raise BundleError(f"{where} is not an object.")
-    hints = _hints(cls)
+    hints: dict[str, Any] = _hints(cls)  # type: ignore[arg-type]  # classes are hashable
     unknown, missing = sorted(set(value) - set(hints)), sorted(set(hints) - set(value))
     if unknown or missing:
         raise BundleError(f"{where}: unknown keys {unknown}, missing keys {missing}.")

@@ -18,10 +18,10 @@ from numpy.typing import NDArray
 
 from lsemvae_edge import bundle as bundles
 from lsemvae_edge import golden, metrics, preprocess
-from lsemvae_edge.bundle import Bundle, ModelFile
+from lsemvae_edge.bundle import Bundle
 from lsemvae_edge.leads import LIMB_LEADS
 from lsemvae_edge.limits import QualityLimits
-from lsemvae_edge.model import Student
+from lsemvae_edge.model import Student, channels_last
 from lsemvae_edge.quantize import litert, weights
 from lsemvae_edge.quantize.card import card
 from lsemvae_edge.runtime.litert import open_model
@@ -30,17 +30,8 @@ from lsemvae_edge.synthetic.heart import Heart, simulate
 from lsemvae_edge.train import augment, calibrate, datasets, labels
 from lsemvae_edge.train.fit import OUTPUTS, FitConfig, fit, predict
 
-TFLITE_FILE = ModelFile(
-    "model.tflite",
-    "tflite",
-    "int8",
-    input="serving_default_args_0",
-    logits="serving_default_output_0_output_dequant",
-    mu="serving_default_output_1_output",
-    logvar="serving_default_output_2_output",
-)
 GOLDEN = "golden.npz"
-CALIBRATION_RECORDS = 300
+CALIBRATION_RECORDS = 500
 VERSIONED_PACKAGES = ("numpy", "torch", "litert-torch", "ai-edge-quantizer", "ai-edge-litert")
 ATTRIBUTION = "PTB-XL, Wagner et al. 2020, Sci Data 7:154, PhysioNet doi:10.13026/kfzx-aw45, CC BY 4.0"
 # Largest logit difference that a runtime may show against the golden vectors of the reference kernels.
@@ -86,7 +77,7 @@ def build(folder: Path, out: Path, config: FitConfig, say: Say) -> Bundle:
     measured = {name: validation_metrics(values, validation) for name, values in scores.items()}
     provenance = _provenance(config, training, validation, rejected)
     files = {
-        TFLITE_FILE.path: int8_file,
+        litert.FILE_NAME: int8_file,
         GOLDEN: golden_vectors(contract, int8_file),
         "card.md": card(contract, measured, provenance).encode(),
         **weights.dump(student),
@@ -94,7 +85,7 @@ def build(folder: Path, out: Path, config: FitConfig, say: Say) -> Bundle:
     return bundles.write(
         out,
         spec=contract,
-        models=(TFLITE_FILE,),
+        models=(litert.describe(int8_file, "int8"),),
         files=files,
         golden=GOLDEN,
         tolerance=TOLERANCE,
@@ -115,7 +106,7 @@ def fit_and_quantize(
 ) -> tuple[Student, bytes]:
     """Fit a student and quantize it; every learned step sees the training recordings only."""
     torch.manual_seed(config.seed)
-    student = Student().to(memory_format=torch.channels_last)
+    student = channels_last(Student())
     fitted = fit(student, training, spec, config, lambda epoch, loss: say(f"epoch {epoch + 1}: loss {loss:.4f}"))
     assert isinstance(fitted, Student)
     say("Converting and quantizing")
@@ -136,7 +127,7 @@ def calibration_inputs(training: datasets.Cohort, spec: PreprocessSpec, seed: in
 
 def run_int8(file: bytes, pairs: NDArray[np.float32], spec: PreprocessSpec, start: int = 0) -> NDArray[np.float32]:
     """Return logits (n, n_outputs) of an int8 file through LiteRT, as the kiosk runs it."""
-    session = open_model(file, TFLITE_FILE, "ai_edge_litert")
+    session = open_model(file, litert.describe(file, "int8"), "ai_edge_litert")
     inputs = augment.to_input(torch.from_numpy(pairs[:, :, start : start + spec.window_samples]), spec.clip)
     return np.stack([session.run(signal).logits for signal in inputs[:, :, 0].numpy()])
 
@@ -149,7 +140,7 @@ def validation_metrics(logits: NDArray[np.float32], cohort: datasets.Cohort) -> 
     ):
         asked = truth >= 0
         resamples = metrics.patient_bootstrap(cohort.patient[asked])
-        values = {"n": int(asked.sum()), "positive": int(truth[asked].sum())}
+        values: dict[str, Any] = {"n": int(asked.sum()), "positive": int(truth[asked].sum())}
         for metric in (metrics.auroc, metrics.average_precision):
             interval = metrics.with_interval(metric, truth[asked], logits[asked, column], resamples)
             values[metric.__name__] = interval and {key: round(v, 4) for key, v in asdict(interval).items()}
@@ -159,7 +150,7 @@ def validation_metrics(logits: NDArray[np.float32], cohort: datasets.Cohort) -> 
 
 def golden_vectors(spec: ModelSpec, int8_file: bytes) -> bytes:
     """Known answers of every stage for two simulated hearts, one with a right axis, made with the reference kernels."""
-    session = open_model(int8_file, TFLITE_FILE, "ai_edge_litert", reference_kernels=True)
+    session = open_model(int8_file, litert.describe(int8_file, "int8"), "ai_edge_litert", reference_kernels=True)
     answers = []
     for seed, heart in enumerate((Heart(), Heart(qrs_axis_deg=125.0))):
         limb = simulate(heart, 10.0, golden.FS_HZ, seed).limb()

@@ -6,19 +6,22 @@ floating point, because precisions span several orders of magnitude and because 
 
 import contextlib
 import os
+import re
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from lsemvae_edge.bundle import ModelFile
 from lsemvae_edge.errors import LsemvaeError
 from lsemvae_edge.model import Student, fold_batch_norm
 
 FLOAT_OPERATIONS = ("DIV", "MUL", "ADD", "MAXIMUM", "OUTPUT")
-EXTERNAL_BUFFER_LIMIT_BYTES = 256 * 1024
+FILE_NAME = "model.tflite"
+_OUTPUT_NUMBER = re.compile(r"output_(\d+)")
 
 
 class QuantizationError(LsemvaeError):
@@ -64,7 +67,7 @@ def to_int8(float_file: bytes, calibration: NDArray[np.float32]) -> bytes:
         If weights were stored outside the flatbuffer or stayed in floating point.
     """
     with _quiet():
-        from ai_edge_quantizer import quantizer
+        from ai_edge_quantizer import calibrator, quantizer, recipe_manager
         from ai_edge_quantizer.qtyping import TFLOperationName
 
         job = quantizer.Quantizer(bytearray(float_file))
@@ -73,10 +76,24 @@ def to_int8(float_file: bytes, calibration: NDArray[np.float32]) -> bytes:
             job.update_quantization_recipe(".*", TFLOperationName(name), algorithm_key="no_quantize")
         (signature,) = _signatures(float_file)
         samples = [{signature[1]: sample[None, :, None, :]} for sample in calibration]
-        result = job.quantize(job.calibrate({signature[0]: samples}, num_threads=1))
+        recipe = recipe_manager.RecipeManager()
+        recipe.load_quantization_recipe(job.get_quantization_recipe())
+        ranges = calibrator.Calibrator(bytearray(float_file), num_threads=1, qsv_update_func=_widest)
+        ranges.calibrate({signature[0]: samples}, recipe)
+        result = job.quantize(ranges.get_model_qsvs())
         int8_file = bytes(result.quantized_model)
     check_int8(int8_file)
     return int8_file
+
+
+def describe(file: bytes, precision: Literal["int8", "fp32"]) -> ModelFile:
+    """Name the tensors of a file made here; the quantizer renames those that it touches, the order stays."""
+    from ai_edge_litert.interpreter import Interpreter
+
+    opened = Interpreter(model_content=file)
+    (fed,) = opened.get_input_details()
+    named = {int(_OUTPUT_NUMBER.findall(detail["name"])[0]): detail["name"] for detail in opened.get_output_details()}
+    return ModelFile(FILE_NAME, "tflite", precision, fed["name"], logits=named[0], mu=named[1], logvar=named[2])
 
 
 def check_int8(file: bytes) -> None:
@@ -98,6 +115,17 @@ def check_int8(file: bytes) -> None:
                     raise QuantizationError(f"A {name} kept floating-point weights in a file that is called int8.")
             if name == "DIV" and graph.tensors[operator.inputs[0]].type == schema.TensorType.INT8:
                 raise QuantizationError("The file has an int8 DIV, which tflite-runtime rejects.")
+
+
+def _widest(seen: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:
+    """Keep the widest range over all recordings.
+
+    The quantizer's own rule, a moving average of extremes, saturates whatever is seldom large: the pooled features
+    of unusual recordings, which are the ones looked for.
+    """
+    if not seen:
+        return new
+    return {"min": np.minimum(seen["min"], new["min"]), "max": np.maximum(seen["max"], new["max"])}
 
 
 def _signatures(file: bytes) -> list[tuple[str, str]]:

@@ -31,4 +31,5 @@ def to_onnx(student: Student, window_samples: int) -> bytes:
             external_data=False,
         )
     assert program is not None
-    return program.model_proto.SerializeToString()
+    content: bytes = program.model_proto.SerializeToString()
+    return content

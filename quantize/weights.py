@@ -3,12 +3,11 @@
 import json
 from dataclasses import asdict
 
-import torch
 from safetensors import SafetensorError
 from safetensors.torch import load, save
 
 from lsemvae_edge.errors import BundleError
-from lsemvae_edge.model import Student, StudentConfig
+from lsemvae_edge.model import Student, StudentConfig, channels_last
 from lsemvae_edge.spec import from_dict
 
 WEIGHTS = "weights.safetensors"
@@ -34,4 +33,4 @@ def restore(weights: bytes, config: bytes) -> Student:
         student.load_state_dict(load(weights))
     except (RuntimeError, SafetensorError) as error:
         raise BundleError(f"{WEIGHTS} does not fit {CONFIG}.") from error
-    return student.to(memory_format=torch.channels_last).eval()
+    return channels_last(student).eval()

@@ -44,7 +44,8 @@ def degrade(pairs: Tensor, fs_hz: float, generator: torch.Generator) -> Tensor:
 def perturb(pairs: Tensor, generator: torch.Generator) -> Tensor:
     """Turn and stretch the frontal plane a little, as another body or electrode placement does."""
     jitter = 0.06 * torch.randn(len(pairs), 2, 2, generator=generator)
-    return (torch.eye(2) + jitter) @ pairs
+    turned: Tensor = (torch.eye(2) + jitter) @ pairs
+    return turned
 
 
 def swap(pairs: Tensor, generator: torch.Generator) -> Tensor:

@@ -95,11 +95,11 @@ def fit(
         model.train()
         order = torch.randperm(len(cohort), generator=generator)
         losses = []
-        for chosen in order.split(config.batch_size):
+        for chosen in torch.split(order, config.batch_size):
             batch = _compose(pairs[chosen], targets[chosen], auxiliary[chosen], bank, spec, config, generator)
             loss = _loss(model, side_head, batch, config)
             optimizer.zero_grad()
-            loss.backward()
+            loss.backward()  # type: ignore[no-untyped-call]
             nn.utils.clip_grad_norm_(model.parameters(), 1.0)
             optimizer.step()
             schedule.step()
@@ -115,14 +115,14 @@ def predict(model: nn.Module, pairs: NDArray[np.float32], spec: PreprocessSpec, 
     """Return logits (n, n_outputs) of the window of each recording that begins at ``start``."""
     model.eval()
     window = torch.from_numpy(pairs[:, :, start : start + spec.window_samples])
-    return torch.cat([model(augment.to_input(part, spec.clip))[0] for part in window.split(256)]).numpy()
+    return torch.cat([model(augment.to_input(part, spec.clip))[0] for part in torch.split(window, 256)]).numpy()
 
 
 def not_ecg_bank(count: int, length: int, spec: PreprocessSpec, seed: int) -> NDArray[np.float32]:
     """Draw conditioned inputs (count, 2, length) that are no ECG, of every kind but the held-out ones."""
     rng = np.random.default_rng(seed)
     kinds = sorted(set(NOT_ECG) - set(HELD_OUT_KINDS))
-    drawn = []
+    drawn: list[NDArray[np.float64]] = []
     while len(drawn) < count:
         samples = NOT_ECG[kinds[len(drawn) % len(kinds)]](rng, 5000, 500.0)
         # A trace of noise keeps flat kinds from being all zeros.

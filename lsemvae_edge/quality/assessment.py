@@ -306,7 +306,7 @@ def _rate_bpm(beats: Beats, fs_hz: float) -> float | None:
 
 def _advice(flags: tuple[str, ...], leads: dict[str, LeadQuality], electrode: str | None) -> str:
     found = set(flags).union(*(lead.flags for lead in leads.values()))
-    of_file = found & {"wrong_scale", "leads_inconsistent", "identical_leads"}
+    of_file = found & {"wrong_scale", "leads_inconsistent"}
     if electrode and not of_file:
         return ELECTRODE_ADVICE[electrode]
     return next(sentence for name, sentence in _ADVICE.items() if name in found)

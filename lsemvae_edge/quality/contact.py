@@ -59,10 +59,9 @@ class LeadMeasures:
 def measure_raw(raw: Array, fs_hz: float, qrs_size: float) -> tuple[float, float, float, float, float]:
     """Return ``held_s, rail_s, size, mains, wander`` of one raw lead without missing values."""
     change = np.diff(raw)
-    held_s = _longest_run(change == 0) / fs_hz
-    at_rail = ((raw == raw.max()) | (raw == raw.min())).astype(np.int8)
-    long_enough = max(3, round(0.008 * fs_hz))
-    rail_s = sum(run for run in _runs(at_rail == 1) if run >= long_enough) / fs_hz
+    held_s = int(_run_lengths(change == 0).max(initial=0)) / fs_hz
+    on_rail = _run_lengths((raw == raw.max()) | (raw == raw.min()))
+    rail_s = int(on_rail[on_rail >= max(3, round(0.008 * fs_hz))].sum()) / fs_hz
     unit = max(qrs_size, 1e-12)
     n_blocks = max(1, int(raw.size / fs_hz))
     means = np.array([block.mean() for block in np.array_split(raw, n_blocks)])
@@ -148,13 +147,9 @@ def leads_lost_with(electrode: str) -> frozenset[str]:
     return frozenset(LIMB_LEADS) - {_ALONE[electrode]}
 
 
-def _runs(mask: NDArray[np.bool_]) -> list[int]:
+def _run_lengths(mask: NDArray[np.bool_]) -> NDArray[np.intp]:
     edges = np.flatnonzero(np.diff(np.concatenate([[False], mask, [False]]).astype(np.int8)))
-    return [int(stop - start) for start, stop in edges.reshape(-1, 2)]
-
-
-def _longest_run(mask: NDArray[np.bool_]) -> int:
-    return max(_runs(mask), default=0)
+    return np.asarray(edges[1::2] - edges[::2])
 
 
 def _tone(raw: Array, fs_hz: float, frequency_hz: float) -> float:

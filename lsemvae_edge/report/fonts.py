@@ -51,7 +51,7 @@ def _font_path() -> Path:
 
 @lru_cache(maxsize=1)
 def _writable() -> frozenset[str]:
-    from fontTools.ttLib import TTFont  # type: ignore[import-untyped]
+    from fontTools.ttLib import TTFont
 
     with TTFont(_font_path(), lazy=True) as font:
         # Scripts that need shaping are left out until pages are shaped: wrong letters are worse than none.
@@ -60,9 +60,9 @@ def _writable() -> frozenset[str]:
 
 @lru_cache(maxsize=8)
 def _instance(weight: int, characters: frozenset[str]) -> bytes:
-    from fontTools import subset  # type: ignore[import-untyped]
+    from fontTools import subset
     from fontTools.ttLib import TTFont
-    from fontTools.varLib import instancer  # type: ignore[import-untyped]
+    from fontTools.varLib import instancer
 
     path = _font_path()
     missing = sorted(characters - _writable())

@@ -270,7 +270,7 @@ def _electrode_pop(rng: Rng, t: Array, fs_hz: float) -> Array:
 
 def _clipped_walk(rng: Rng, t: Array, fs_hz: float) -> Array:
     walk = np.cumsum(rng.normal(size=t.size)) / np.sqrt(fs_hz)
-    return np.clip(walk, -rng.uniform(0.3, 1), rng.uniform(0.3, 1))
+    return np.asarray(np.clip(walk, -rng.uniform(0.3, 1), rng.uniform(0.3, 1)))
 
 
 def _dropout(rng: Rng, t: Array, fs_hz: float) -> Array:
@@ -464,7 +464,7 @@ SPOILED: MappingProxyType[str, Spoiler] = MappingProxyType(
 
 
 def _shaped(rng: Rng, n_samples: int, gain: Callable[[Array], Array], fs_hz: float) -> Array:
-    spectrum = np.fft.rfft(rng.normal(size=n_samples)) * gain(np.fft.rfftfreq(n_samples, 1 / fs_hz))
+    spectrum = np.fft.rfft(rng.normal(size=n_samples)) * gain(np.asarray(np.fft.rfftfreq(n_samples, 1 / fs_hz)))
     spectrum[0] = 0
     noise = np.fft.irfft(spectrum, n_samples)
     return np.asarray(noise / max(float(np.std(noise)), 1e-12))

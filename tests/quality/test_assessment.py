@@ -96,9 +96,7 @@ def test_a_wrong_unit_is_seen_when_the_scale_is_calibrated(factor: float) -> Non
     assert "wrong_scale" not in judged(replace(wrong, amplitude="uncalibrated")).flags
 
 
-@pytest.mark.parametrize(
-    ("electrode", "words"), [("RA", "Right hand"), ("LA", "Left hand"), ("LL", "Left leg")]
-)
+@pytest.mark.parametrize(("electrode", "words"), [("RA", "Right hand"), ("LA", "Left hand"), ("LL", "Left leg")])
 def test_a_loose_electrode_is_named(electrode: str, words: str) -> None:
     quality = judged(lead_off(two_leads(), electrode, seed=3))
     assert not quality.usable

@@ -1,0 +1,221 @@
+"""Shared fixtures: a contract made by hand, an untrained student, and the bundle that both make."""
+
+import io
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import settings
+
+from lsemvae_edge import bundle as bundles
+from lsemvae_edge import preprocess
+from lsemvae_edge.leads import LIMB_LEADS
+from lsemvae_edge.limits import QualityLimits
+from lsemvae_edge.spec import AskedIf, Calibration, GuardSpec, IntendedUse, ModelSpec, TaskSpec
+from lsemvae_edge.synthetic.heart import Heart, simulate
+
+# The same examples on every machine, no time limit on a busy one, nothing left in the checkout.
+settings.register_profile("repeatable", derandomize=True, deadline=None, database=None)
+settings.load_profile("repeatable")
+
+STAND_IN = "right-heart pattern, not pulmonary hypertension"
+
+
+@pytest.fixture(scope="session")
+def model_spec() -> ModelSpec:
+    """Two tasks and two guards over four logits, probabilities that are plain sigmoids of the logits."""
+    return ModelSpec(
+        id="made-by-hand",
+        leads=LIMB_LEADS,
+        accepted_lead_sets=(LIMB_LEADS,),
+        preprocess=preprocess.default_spec(),
+        quality=QualityLimits(),
+        outputs=("right_heart_pattern", "heart_side", "electrode_swap", "not_ecg"),
+        tasks=(
+            TaskSpec(
+                "right_heart_pattern", "right-heart pattern", "primary", ("not_present", "present"), 0,
+                Calibration(1.0, 0.0), 0.4, 0.6, None,
+            ),
+            TaskSpec(
+                "heart_side", "side of overload", "secondary", ("left", "right"), 1,
+                Calibration(1.0, 0.0), 0.3, 0.7, AskedIf("right_heart_pattern", 0.4),
+            ),
+        ),
+        guards=(GuardSpec("electrode_swap", 2, 1.0), GuardSpec("not_ecg", 3, 2.0)),
+        intended_use=IntendedUse(18.0, 40.0, 150.0, STAND_IN),
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="session")
+def simulated_pairs(model_spec) -> np.ndarray:
+    """Conditioned leads I and II of 40 simulated hearts (40, 2, n), axes and rates of every kind."""
+    rng = np.random.default_rng(7)
+    pairs = []
+    for seed in range(40):
+        heart = Heart(
+            rate_bpm=rng.uniform(50, 120),
+            qrs_axis_deg=rng.uniform(-60, 150),
+            t_axis_deg=rng.uniform(-20, 90),
+            right_ratio=rng.uniform(0, 1),
+            left_scale=rng.uniform(0.5, 2),
+        )
+        record = simulate(heart, 10.0, 500.0, seed, ("I", "II"))
+        pairs.append(preprocess.condition(record, model_spec.preprocess).pair)
+    length = min(pair.shape[1] for pair in pairs)
+    return np.stack([pair[:, :length] for pair in pairs]).astype(np.float32)
+
+
+@pytest.fixture(scope="session")
+def simulated_inputs(model_spec, simulated_pairs) -> np.ndarray:
+    """Model inputs (40, 6, window_samples) of the simulated hearts."""
+    spec = model_spec.preprocess
+    nothing_excluded = np.zeros(simulated_pairs.shape[2], dtype=bool)
+    return np.stack(
+        [
+            preprocess.cut(preprocess.Conditioned(pair, nothing_excluded, 0, spec.fs_hz), spec).signal
+            for pair in simulated_pairs.astype(np.float64)
+        ]
+    )
+
+
+@pytest.fixture(scope="session")
+def student(simulated_inputs):
+    """An untrained student in evaluation mode, scaled so that its logits differ between simulated hearts."""
+    torch = pytest.importorskip("torch", reason="the student is a torch model; the base install has none")
+    from lsemvae_edge.model import Student
+
+    torch.manual_seed(0)
+    made = Student()
+    x = torch.from_numpy(simulated_inputs)[:, :, None]
+    made.train()
+    with torch.no_grad():
+        for _ in range(20):  # gives the batch norms statistics that are worth folding
+            made(x)
+    made.eval()
+    with torch.no_grad():
+        logits = made(x)[0]
+        last = made.heads[-1]
+        spread = logits.std(dim=0).clamp(min=1e-6)
+        last.bias.copy_((last.bias - logits.mean(dim=0)) / spread)
+        last.weight.copy_(last.weight / spread[:, None])
+        last.weight[:2] *= 2.0
+        last.weight[2:] *= 0.2  # the guards stay quiet
+        last.bias[:2] *= 2.0
+        last.bias[2:] *= 0.2
+    return made
+
+
+@pytest.fixture(scope="session")
+def float_tflite(student, model_spec) -> bytes:
+    """The student as a float TFLite file."""
+    pytest.importorskip("litert_torch", reason="conversion to TFLite needs the extra `export`")
+    from lsemvae_edge.quantize import litert
+
+    return litert.to_tflite(student, model_spec.preprocess.window_samples)
+
+
+@pytest.fixture(scope="session")
+def int8_tflite(float_tflite, simulated_inputs) -> bytes:
+    """The student as an int8 TFLite file, calibrated on the first half of the simulated hearts."""
+    pytest.importorskip("ai_edge_quantizer", reason="quantization needs the extra `export`")
+    from lsemvae_edge.quantize import litert
+
+    return litert.to_int8(float_tflite, simulated_inputs[:20])
+
+
+@pytest.fixture(scope="session")
+def onnx_file(student, model_spec) -> bytes:
+    """The student as a float ONNX file."""
+    pytest.importorskip("onnxscript", reason="conversion to ONNX needs the extra `export`")
+    from lsemvae_edge.quantize import onnx
+
+    return onnx.to_onnx(student, model_spec.preprocess.window_samples)
+
+
+@pytest.fixture(scope="session")
+def build(int8_tflite):
+    """Module `lsemvae_edge.quantize.build`, where everything it needs is installed."""
+    pytest.importorskip("pydantic", reason="building needs the extra `export`")
+    from lsemvae_edge.quantize import build
+
+    return build
+
+
+@pytest.fixture(scope="session")
+def small_bundle(build, student, int8_tflite, model_spec, tmp_path_factory) -> bundles.Bundle:
+    """A complete bundle of the untrained student: int8 TFLite, float weights, golden vectors."""
+    from lsemvae_edge.quantize import weights
+
+    return bundles.write(
+        tmp_path_factory.mktemp("bundle") / "small",
+        spec=model_spec,
+        models=(build.TFLITE_FILE,),
+        files={
+            build.TFLITE_FILE.path: int8_tflite,
+            build.GOLDEN: build.golden_vectors(model_spec, int8_tflite),
+            **weights.dump(student),
+        },
+        golden=build.GOLDEN,
+        tolerance=build.TOLERANCE,
+        metrics={},
+        provenance={"made_by": "tests"},
+    )
+
+
+@pytest.fixture(scope="session")
+def two_format_bundle(small_bundle, onnx_file, tmp_path_factory) -> bundles.Bundle:
+    """The same with the float ONNX form beside it."""
+    from lsemvae_edge.quantize import onnx
+
+    return rewrite(small_bundle, tmp_path_factory.mktemp("bundle") / "two", {onnx.FILE.path: onnx_file}, (onnx.FILE,))
+
+
+@pytest.fixture(scope="session")
+def rewritten():
+    """Function that writes a bundle again with other files or models."""
+    return rewrite
+
+
+def rewrite(bundle, path, files=None, more_models=(), **changes) -> bundles.Bundle:
+    manifest = bundle.manifest
+    content = {name: bundle.read(name) for name in manifest.files}
+    values = {
+        "spec": manifest.spec,
+        "models": manifest.models + tuple(more_models),
+        "golden": manifest.golden,
+        "tolerance": manifest.tolerance,
+        "metrics": manifest.metrics,
+        "provenance": manifest.provenance,
+    }
+    return bundles.write(path, files={**content, **(files or {})}, **{**values, **changes})
+
+
+@pytest.fixture
+def dummy_bundle(model_spec, tmp_path):
+    """Function that writes a bundle whose model is no model, for tests that never run one."""
+
+    def make(path=None, **changes) -> bundles.Bundle:
+        golden = io.BytesIO()
+        np.savez(golden, logits=np.zeros((1, 4), dtype=np.float32))
+        values = {
+            "spec": model_spec,
+            "models": (bundles.ModelFile("model.tflite", "tflite", "int8", "in", "logits", "mu", "logvar"),),
+            "files": {"model.tflite": bytes(range(256)) * 40, "golden.npz": golden.getvalue(), "card.md": b"# card\n"},
+            "golden": "golden.npz",
+            "tolerance": {"litert": 0.25},
+            "metrics": {"fold_9": {"n": 3}},
+            "provenance": {"made_by": "tests"},
+        }
+        return bundles.write(path or tmp_path / "dummy", **{**values, **changes})
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def heart_record():
+    """Function that records a simulated heart, as a file of a person's recorder."""
+
+    def make(duration_s=12.0, fs_hz=500.0, seed=0, leads=("I", "II"), **heart):
+        return replace(simulate(Heart(**heart), duration_s, fs_hz, seed, leads), origin="file")
+
+    return make
