@@ -15,7 +15,8 @@ from lsemvae_edge.record import Record
 from lsemvae_edge.result import INCONCLUSIVE, ScreeningResult
 from lsemvae_edge.runtime import open_session
 from lsemvae_edge.screening import screen
-from lsemvae_edge.synthetic.not_ecg import HELD_OUT_KINDS, NOT_ECG, SPOILED, SWAPS
+from lsemvae_edge.synthetic.faults import SPOILED, SWAPS
+from lsemvae_edge.synthetic.not_ecg import HELD_OUT_KINDS, NOT_ECG
 from lsemvae_edge.train import datasets
 
 N_NOT_ECG = 200

@@ -104,7 +104,7 @@ def _assess(record: Record, spec: ModelSpec) -> tuple[quality.Quality, preproces
     try:
         conditioned = preprocess.condition(record, spec.preprocess)
     except UnusableRecordingError as error:
-        return quality.unusable(record, f"{error.message} {error.next_step}"), None
+        return quality.unusable(f"{error.message} {error.next_step}"), None
     return quality.assess(record, conditioned, spec.preprocess, spec.quality), conditioned
 
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from lsemvae_edge.leads import LIMB_MATRIX
-from lsemvae_edge.synthetic.not_ecg import SWAPS
+from lsemvae_edge.synthetic.faults import SWAPS
 
 SWAP_KINDS = tuple(SWAPS)
 

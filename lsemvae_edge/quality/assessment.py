@@ -1,6 +1,6 @@
 """The verdict on a recording: choose the cleanest window, judge it, and say what to do."""
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -125,9 +125,7 @@ def assess(record: Record, conditioned: Conditioned, spec: PreprocessSpec, limit
     step = max(1, round(limits.window_step_s * conditioned.fs_hz))
     starts = rank_windows(vector, conditioned.excluded, spec.window_samples, step, conditioned.fs_hz)
     if starts.size == 0:
-        nothing = {name: LeadQuality(False, ()) for name in LIMB_LEADS}
-        flags = ("no_window", *record_flags)
-        return Quality(False, _ADVICE["no_window"], None, None, flags, nothing, None, False, residual, ())
+        return replace(unusable(_ADVICE["no_window"]), flags=("no_window", *record_flags), einthoven_residual=residual)
     judged: list[Quality] = []
     distance = limits.retry_distance_s * conditioned.fs_hz
     for start in starts.tolist():
@@ -137,6 +135,22 @@ def assess(record: Record, conditioned: Conditioned, spec: PreprocessSpec, limit
         if judged[-1].usable or record_flags or len(judged) == limits.max_windows_judged:
             break
     return judged[-1] if judged[-1].usable else judged[0]
+
+
+def unusable(advice: str) -> Quality:
+    """Return the verdict on a recording that could not be looked at: it has no window."""
+    return Quality(
+        usable=False,
+        advice=advice,
+        start=None,
+        window_start_s=None,
+        flags=("no_window",),
+        leads={name: LeadQuality(False, ()) for name in LIMB_LEADS},
+        heart_rate_bpm=None,
+        rhythm_reliable=False,
+        einthoven_residual=None,
+        failed_checks=(),
+    )
 
 
 def _judge(

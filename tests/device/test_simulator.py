@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
+
 from lsemvae_edge.device import simulator
 from lsemvae_edge.device.simulator import NV_PER_LSB, PACKET_SAMPLES, Packet, record_demo
-
 from lsemvae_edge.errors import DeviceError
 
 

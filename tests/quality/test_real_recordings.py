@@ -12,7 +12,7 @@ from lsemvae_edge.limits import QualityLimits
 from lsemvae_edge.preprocess import condition, default_spec
 from lsemvae_edge.quality import Quality, assess
 from lsemvae_edge.record import Record
-from lsemvae_edge.synthetic.not_ecg import SPOILED, SWAPS
+from lsemvae_edge.synthetic.faults import SPOILED, SWAPS
 
 DATA = os.environ.get("LSEMVAE_EDGE_DATA")
 pytestmark = pytest.mark.skipif(not DATA, reason="LSEMVAE_EDGE_DATA is not set: no real recordings here")

@@ -1,0 +1,105 @@
+"""Conversions of the student against torch."""
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch", reason="conversion starts from a torch model; the base install has none")
+
+from lsemvae_edge.errors import ExitCode, LsemvaeError  # noqa: E402
+from lsemvae_edge.quantize import litert  # noqa: E402
+from lsemvae_edge.quantize.litert import QuantizationError, check_int8  # noqa: E402
+
+
+@pytest.fixture(scope="module")
+def torch_output(student, simulated_inputs):
+    with torch.inference_mode():
+        return [value.numpy() for value in student(torch.from_numpy(simulated_inputs)[:, :, None])]
+
+
+@pytest.fixture(scope="module")
+def int8_outputs(build, int8_tflite, simulated_inputs):
+    from lsemvae_edge.runtime.litert import open_model
+
+    session = open_model(int8_tflite, build.TFLITE_FILE, "ai_edge_litert")
+    return [session.run(signal) for signal in simulated_inputs]
+
+
+def interpreter_of(content):
+    from ai_edge_litert.interpreter import Interpreter
+
+    interpreter = Interpreter(model_content=content, num_threads=1)
+    interpreter.allocate_tensors()
+    return interpreter
+
+
+def test_the_float_file_agrees_with_torch(float_tflite, simulated_inputs, torch_output):
+    runner = interpreter_of(float_tflite).get_signature_runner()
+    (name,) = runner.get_input_details()
+    for k in (0, 20):
+        answers = list(runner(**{name: simulated_inputs[k : k + 1, :, None]}).values())
+        np.testing.assert_allclose(answers[0][0], torch_output[0][k], atol=1e-4)
+
+
+def test_the_int8_file_is_int8_inside_and_small(int8_tflite, float_tflite):
+    check_int8(int8_tflite)
+    assert len(int8_tflite) < litert.EXTERNAL_BUFFER_LIMIT_BYTES
+    assert len(int8_tflite) < 0.5 * len(float_tflite)
+
+
+def test_a_float_file_called_int8_is_refused(float_tflite):
+    with pytest.raises(QuantizationError, match="floating-point weights") as caught:
+        check_int8(float_tflite)
+    assert isinstance(caught.value, LsemvaeError)
+    assert caught.value.code != ExitCode.DONE
+
+
+def test_the_int8_file_takes_and_gives_the_tensors_that_the_manifest_names(build, int8_tflite, model_spec):
+    interpreter = interpreter_of(int8_tflite)
+    inputs = {detail["name"]: detail for detail in interpreter.get_input_details()}
+    outputs = {detail["name"]: detail for detail in interpreter.get_output_details()}
+    fed = inputs[build.TFLITE_FILE.input]
+    assert fed["dtype"] == np.int8
+    assert tuple(fed["shape"]) == (1, 6, 1, model_spec.preprocess.window_samples)
+    assert {build.TFLITE_FILE.logits, build.TFLITE_FILE.mu, build.TFLITE_FILE.logvar} == set(outputs)
+    assert tuple(outputs[build.TFLITE_FILE.logits]["shape"]) == (1, 4)
+
+
+def test_int8_logits_lie_near_the_float_ones(int8_outputs, torch_output):
+    made = np.stack([output.logits for output in int8_outputs])
+    # The second half was not used to calibrate the ranges.
+    difference = np.abs(made - torch_output[0])[20:]
+    spread = torch_output[0].std(axis=0)
+    assert (spread[:2] > 1.0).all()
+    assert (difference.max(axis=0) < 0.5 * spread).all()
+    for column in range(4):
+        assert np.corrcoef(made[20:, column], torch_output[0][20:, column])[0, 1] > 0.98
+
+
+def test_the_posterior_survives_quantization(int8_outputs, torch_output):
+    for name, expected in (("mu", torch_output[1]), ("logvar", torch_output[2])):
+        made = np.stack([getattr(output, name) for output in int8_outputs])
+        assert made.shape == expected.shape
+        assert np.corrcoef(made.ravel(), expected.ravel())[0, 1] > 0.98
+
+
+def test_the_onnx_file_agrees_with_torch(onnx_file, simulated_inputs, torch_output):
+    onnxruntime = pytest.importorskip("onnxruntime", reason="ONNX Runtime is the extra `onnx`")
+    session = onnxruntime.InferenceSession(onnx_file, providers=["CPUExecutionProvider"])
+    assert [value.name for value in session.get_inputs()] == ["signal"]
+    for k in (0, 20, 39):
+        answers = session.run(["logits", "mu", "logvar"], {"signal": simulated_inputs[k : k + 1, :, None]})
+        for made, expected in zip(answers, torch_output, strict=True):
+            np.testing.assert_allclose(made[0], expected[k], atol=1e-4)
+
+
+def test_the_environment_is_left_as_it_was(monkeypatch):
+    import os
+
+    for before in ("1", None):
+        if before is None:
+            monkeypatch.delenv("TF_CPP_MIN_LOG_LEVEL", raising=False)
+        else:
+            monkeypatch.setenv("TF_CPP_MIN_LOG_LEVEL", before)
+        with litert._quiet():
+            assert os.environ["TF_CPP_MIN_LOG_LEVEL"] == "3"
+        assert os.environ.get("TF_CPP_MIN_LOG_LEVEL") == before
