@@ -68,11 +68,11 @@ def evaluate(
     listed = datasets.entries(datasets.data_folder())
     if not (final or cross_validate):
         listed = [entry for entry in listed if entry.fold != metrics.TEST_FOLD]
-    cohort, _ = datasets.load_cohort(listed, bundle.spec.preprocess)
+    cohort, teaching = load_both(listed)
     held_out = cohort.select(cohort.fold >= metrics.VALIDATION_FOLD)
     if not final:
         held_out = held_out.select(held_out.fold == metrics.VALIDATION_FOLD)
-    training = cohort.select(cohort.fold < metrics.VALIDATION_FOLD)
+    training = teaching.select(teaching.fold < metrics.VALIDATION_FOLD)
     baselines = _run(
         [_Job("cnn", seed, "folds 1-8", training, held_out) for seed in range(seeds)], work, processes, say
     )
@@ -87,7 +87,7 @@ def evaluate(
     if final:
         _append_to_ledger(bundle, [row for row in rows if row["set"] != "fold 9"])
     if cross_validate:
-        rows += _cross_validation(cohort, work, seeds, processes, say)
+        rows += cross_validation(cohort, teaching, work, seeds, processes, say)
     return rows
 
 
@@ -225,7 +225,18 @@ def _run(jobs: list[_Job], work: Path, processes: int, say: Say, form: str = "fl
     return scores
 
 
-def _cross_validation(cohort: Cohort, work: Path, seeds: int, processes: int, say: Say) -> list[dict[str, Any]]:
+def load_both(listed: list[datasets.Entry]) -> tuple[Cohort, Cohort]:
+    """Load recordings twice, aligned: as a recorder gives them, to judge by, and in one band, to teach with."""
+    spec = preprocess.default_spec()
+    judged, _ = datasets.load_cohort(listed, spec)
+    taught, _ = datasets.load_cohort(listed, spec, same_band=True)
+    assert (judged.record_id == taught.record_id).all()
+    return judged, taught
+
+
+def cross_validation(
+    cohort: Cohort, teaching: Cohort, work: Path, seeds: int, processes: int, say: Say
+) -> list[dict[str, Any]]:
     """Pool out-of-fold predictions of patient-grouped folds over both folders: set B."""
     strata = cohort.right_heart + 2 * np.maximum(cohort.heart_side, 0)
     folds = metrics.patient_folds(cohort.patient, strata, N_FOLDS)
@@ -240,7 +251,7 @@ def _cross_validation(cohort: Cohort, work: Path, seeds: int, processes: int, sa
         for fold in range(N_FOLDS)
     ]
     made = {
-        (kind, seed, fold): _Job(kind, seed, f"cv{fold}", cohort.select(folds != fold), cohort.select(folds == fold))
+        (kind, seed, fold): _Job(kind, seed, f"cv{fold}", teaching.select(folds != fold), cohort.select(folds == fold))
         for _, kind, _, seed, fold in jobs
     }
     _run(list(made.values()), work, processes, say)

@@ -56,9 +56,10 @@ def build(folder: Path, out: Path, config: FitConfig, say: Say) -> Bundle:
     spec = preprocess.default_spec()
     usable = [entry for entry in datasets.entries(folder) if entry.fold != metrics.TEST_FOLD]
     say(f"Conditioning {len(usable)} recordings of folds 1-9")
-    cohort, rejected = datasets.load_cohort(usable, spec)
-    training = cohort.select(cohort.fold < metrics.VALIDATION_FOLD)
-    validation = cohort.select(cohort.fold == metrics.VALIDATION_FOLD)
+    taught = [entry for entry in usable if entry.fold < metrics.VALIDATION_FOLD]
+    training, rejected = datasets.load_cohort(taught, spec, same_band=True)
+    chosen_by = [entry for entry in usable if entry.fold == metrics.VALIDATION_FOLD]
+    validation, also_rejected = datasets.load_cohort(chosen_by, spec)
     student, int8_file = fit_and_quantize(training, spec, config, say)
     say("Calibrating on fold 9")
     logits = run_int8(int8_file, validation.pairs, spec)
@@ -75,7 +76,7 @@ def build(folder: Path, out: Path, config: FitConfig, say: Say) -> Bundle:
     )
     scores = {"float": predict(student, validation.pairs, spec), "int8": logits}
     measured = {name: validation_metrics(values, validation) for name, values in scores.items()}
-    provenance = _provenance(config, training, validation, rejected)
+    provenance = _provenance(config, training, validation, rejected | also_rejected)
     files = {
         litert.FILE_NAME: int8_file,
         GOLDEN: golden_vectors(contract, int8_file),

@@ -142,16 +142,24 @@ def build(int8_tflite):
 
 
 @pytest.fixture(scope="session")
-def small_bundle(build, student, int8_tflite, model_spec, tmp_path_factory) -> bundles.Bundle:
+def tflite_model(int8_tflite) -> bundles.ModelFile:
+    """What a manifest says of the int8 file."""
+    from lsemvae_edge.quantize import litert
+
+    return litert.describe(int8_tflite, "int8")
+
+
+@pytest.fixture(scope="session")
+def small_bundle(build, student, int8_tflite, tflite_model, model_spec, tmp_path_factory) -> bundles.Bundle:
     """A complete bundle of the untrained student: int8 TFLite, float weights, golden vectors."""
     from lsemvae_edge.quantize import weights
 
     return bundles.write(
         tmp_path_factory.mktemp("bundle") / "small",
         spec=model_spec,
-        models=(build.TFLITE_FILE,),
+        models=(tflite_model,),
         files={
-            build.TFLITE_FILE.path: int8_tflite,
+            tflite_model.path: int8_tflite,
             build.GOLDEN: build.golden_vectors(model_spec, int8_tflite),
             **weights.dump(student),
         },

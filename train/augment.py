@@ -36,7 +36,7 @@ def degrade(pairs: Tensor, fs_hz: float, generator: torch.Generator) -> Tensor:
     )
     wander = wander / wander.std(dim=2, keepdim=True).clamp(min=1e-6)
     level = _uniform(batch, 0.0, 0.15, generator) * _coin(batch, 0.7, generator)
-    sway = _uniform(batch, 0.0, 0.3, generator) * _coin(batch, 0.5, generator)
+    sway = _uniform(batch, 0.0, 0.4, generator) * _coin(batch, 0.7, generator)
     filtered = torch.where(_coin(batch, 0.5, generator) > 0, torch.fft.irfft(spectrum * band, n=length), pairs)
     return filtered + rms * (level * noise + sway * wander)
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.signal import butter, sosfiltfilt
 
 from lsemvae_edge import formats, preprocess
 from lsemvae_edge.errors import BadInputError, LsemvaeError
@@ -105,8 +106,16 @@ def entries(folder: Path) -> list[Entry]:
     )
 
 
-def load_cohort(listed: list[Entry], spec: PreprocessSpec) -> tuple[Cohort, dict[str, str]]:
+def load_cohort(listed: list[Entry], spec: PreprocessSpec, *, same_band: bool = False) -> tuple[Cohort, dict[str, str]]:
     """Read and condition recordings.
+
+    Parameters
+    ----------
+    listed : list of Entry
+    spec : PreprocessSpec
+    same_band : bool
+        Filter the unfiltered folder as the other one was before us, so that a model cannot learn the folder. For
+        training; what is judged stays as a recorder gives it.
 
     Returns
     -------
@@ -119,7 +128,10 @@ def load_cohort(listed: list[Entry], spec: PreprocessSpec) -> tuple[Cohort, dict
     rejected: dict[str, str] = {}
     for entry in listed:
         try:
-            conditioned = preprocess.condition(entry.load(), spec)
+            record = entry.load()
+            if same_band and entry.source == TWELVE_LEAD:
+                record = _band_of_limb_only(record)
+            conditioned = preprocess.condition(record, spec)
             if conditioned.excluded.any() or not conditioned.pair.any():
                 raise BadInputError("The signal has long gaps or is flat.")
         except LsemvaeError as error:
@@ -175,6 +187,12 @@ def listed_ids() -> dict[str, str]:
     """Return the PTB-XL records that the shipped bundle was made from: ecg_id to folder name."""
     text = resources.files("lsemvae_edge.train").joinpath("ptbxl_ids.csv").read_text()
     return {row["ecg_id"]: row["source"] for row in csv.DictReader(text.splitlines())}
+
+
+def _band_of_limb_only(record: Record) -> Record:
+    """Filter as `LIMB_ONLY` was before it was published: Butterworth of order 4, 0.5-40 Hz, forwards and backwards."""
+    sections = butter(4, (0.5, 40.0), "bandpass", fs=record.fs_hz, output="sos")
+    return replace(record, signal_mv=sosfiltfilt(sections, record.signal_mv, axis=1).astype(np.float32))
 
 
 def _packed(folder: Path, mv_per_unit: float, amplitude: Amplitude) -> Iterator[Entry]:

@@ -1,5 +1,7 @@
 """Conversions of the student against torch."""
 
+import os
+
 import numpy as np
 import pytest
 
@@ -17,10 +19,10 @@ def torch_output(student, simulated_inputs):
 
 
 @pytest.fixture(scope="module")
-def int8_outputs(build, int8_tflite, simulated_inputs):
+def int8_outputs(tflite_model, int8_tflite, simulated_inputs):
     from lsemvae_edge.runtime.litert import open_model
 
-    session = open_model(int8_tflite, build.TFLITE_FILE, "ai_edge_litert")
+    session = open_model(int8_tflite, tflite_model, "ai_edge_litert")
     return [session.run(signal) for signal in simulated_inputs]
 
 
@@ -42,7 +44,7 @@ def test_the_float_file_agrees_with_torch(float_tflite, simulated_inputs, torch_
 
 def test_the_int8_file_is_int8_inside_and_small(int8_tflite, float_tflite):
     check_int8(int8_tflite)
-    assert len(int8_tflite) < litert.EXTERNAL_BUFFER_LIMIT_BYTES
+    assert len(int8_tflite) < 256 * 1024
     assert len(int8_tflite) < 0.5 * len(float_tflite)
 
 
@@ -53,15 +55,15 @@ def test_a_float_file_called_int8_is_refused(float_tflite):
     assert caught.value.code != ExitCode.DONE
 
 
-def test_the_int8_file_takes_and_gives_the_tensors_that_the_manifest_names(build, int8_tflite, model_spec):
+def test_the_int8_file_takes_and_gives_the_tensors_that_the_manifest_names(tflite_model, int8_tflite, model_spec):
     interpreter = interpreter_of(int8_tflite)
     inputs = {detail["name"]: detail for detail in interpreter.get_input_details()}
     outputs = {detail["name"]: detail for detail in interpreter.get_output_details()}
-    fed = inputs[build.TFLITE_FILE.input]
+    fed = inputs[tflite_model.input]
     assert fed["dtype"] == np.int8
     assert tuple(fed["shape"]) == (1, 6, 1, model_spec.preprocess.window_samples)
-    assert {build.TFLITE_FILE.logits, build.TFLITE_FILE.mu, build.TFLITE_FILE.logvar} == set(outputs)
-    assert tuple(outputs[build.TFLITE_FILE.logits]["shape"]) == (1, 4)
+    assert {tflite_model.logits, tflite_model.mu, tflite_model.logvar} == set(outputs)
+    assert tuple(outputs[tflite_model.logits]["shape"]) == (1, 4)
 
 
 def test_int8_logits_lie_near_the_float_ones(int8_outputs, torch_output):
@@ -92,9 +94,21 @@ def test_the_onnx_file_agrees_with_torch(onnx_file, simulated_inputs, torch_outp
             np.testing.assert_allclose(made[0], expected[k], atol=1e-4)
 
 
-def test_the_environment_is_left_as_it_was(monkeypatch):
-    import os
+def test_the_float_file_is_described_by_its_own_tensors(float_tflite):
+    described = litert.describe(float_tflite, "fp32")
+    assert (described.path, described.format, described.precision) == ("model.tflite", "tflite", "fp32")
+    outputs = {detail["name"]: tuple(detail["shape"]) for detail in interpreter_of(float_tflite).get_output_details()}
+    assert outputs[described.logits] == (1, 4)
+    assert {outputs[described.mu], outputs[described.logvar]} == {(1, 32)}
+    assert described.mu != described.logvar
 
+
+def test_a_file_that_is_no_model_is_not_called_int8():
+    with pytest.raises(LsemvaeError):
+        check_int8(b"garbage" * 100)
+
+
+def test_the_environment_is_left_as_it_was(monkeypatch):
     for before in ("1", None):
         if before is None:
             monkeypatch.delenv("TF_CPP_MIN_LOG_LEVEL", raising=False)

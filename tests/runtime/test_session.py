@@ -203,7 +203,7 @@ def test_golden_vectors_hold_in_every_runtime(session, two_format_bundle):
         assert all(check.passed for check in checks)
 
 
-def test_golden_vectors_find_another_model(small_bundle, build, model_spec, tmp_path, rewritten, simulated_inputs):
+def test_golden_vectors_find_another_model(small_bundle):
     known = dict(small_bundle.golden)
     known["logits"] = known["logits"] + np.float32(1)
     known["outcome"] = known["outcome"][:, ::-1]
