@@ -1,6 +1,6 @@
 """A result in four lines, for a terminal."""
 
-from lsemvae_edge.report.words import ORIGIN_WARNINGS, RESEARCH_LINE, heart_rate, one_line, quality, stand_in
+from lsemvae_edge.report.words import ORIGIN_WARNINGS, heart_rate, one_line, quality
 from lsemvae_edge.result import ScreeningResult
 
 _BOLD, _WHITE_ON_RED, _RESET = "\x1b[1m", "\x1b[1;97;41m", "\x1b[0m"
@@ -18,7 +18,7 @@ def terminal(result: ScreeningResult, *, colour: bool = False) -> str:
     Returns
     -------
     str
-        Headline; advice and notes; measurements; model and what it is not.
+        Headline; advice and notes, which say what the model is not; measurements; model.
     """
     wording, record, model = result.wording, result.record, result.model
     headline = one_line(wording.headline)
@@ -33,17 +33,12 @@ def terminal(result: ScreeningResult, *, colour: bool = False) -> str:
         _leads("derived", record.leads_derived),
         _leads("lost", record.leads_masked),
     ]
-    provenance = [
-        f"Model {one_line(model.id)} ({model.sha256[:12]})",
-        f"stand-in label: {stand_in(model.stand_in)}",
-        RESEARCH_LINE,
-    ]
     return "\n".join(
         (
             f"{headline}   [{warning}]" if warning else headline,
             " ".join(one_line(text) for text in (wording.advice, *wording.notes) if text.strip()),
             " · ".join(part for part in measured if part),
-            " · ".join(provenance),
+            f"Model {one_line(model.id)} ({model.sha256[:12]}) · lsemvae-edge {result.software_version}",
         )
     )
 

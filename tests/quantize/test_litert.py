@@ -68,13 +68,13 @@ def test_the_int8_file_takes_and_gives_the_tensors_that_the_manifest_names(tflit
 
 def test_int8_logits_lie_near_the_float_ones(int8_outputs, torch_output):
     made = np.stack([output.logits for output in int8_outputs])
-    # The second half was not used to calibrate the ranges.
-    difference = np.abs(made - torch_output[0])[20:]
-    spread = torch_output[0].std(axis=0)
+    # Every other heart was not used to calibrate the ranges.
+    made, expected = made[1::2], torch_output[0][1::2]
+    spread = expected.std(axis=0)
     assert (spread[:2] > 1.0).all()
-    assert (difference.max(axis=0) < 0.5 * spread).all()
+    assert (np.abs(made - expected).max(axis=0) < 0.3 * spread).all()
     for column in range(4):
-        assert np.corrcoef(made[20:, column], torch_output[0][20:, column])[0, 1] > 0.98
+        assert np.corrcoef(made[:, column], expected[:, column])[0, 1] > 0.99
 
 
 def test_the_posterior_survives_quantization(int8_outputs, torch_output):
@@ -101,11 +101,6 @@ def test_the_float_file_is_described_by_its_own_tensors(float_tflite):
     assert outputs[described.logits] == (1, 4)
     assert {outputs[described.mu], outputs[described.logvar]} == {(1, 32)}
     assert described.mu != described.logvar
-
-
-def test_a_file_that_is_no_model_is_not_called_int8():
-    with pytest.raises(LsemvaeError):
-        check_int8(b"garbage" * 100)
 
 
 def test_the_environment_is_left_as_it_was(monkeypatch):

@@ -28,6 +28,11 @@ from lsemvae_edge.synthetic.heart import Heart, contact_loss, simulate
 
 MM = 72 / 25.4
 PROBABILITY = 0.2371
+NOTES = (
+    "The model was trained for adults.",
+    "Trained on a stand-in label: right-heart pattern, not pulmonary hypertension.",
+    "Research use, not a diagnosis.",
+)
 ADVICE = "This does not rule out disease. If the person is breathless, faints or has swollen legs, refer."
 
 
@@ -68,7 +73,7 @@ def result_for(record, **changes):
         heart_rate_bpm=71.4,
         record=info,
         model=ModelInfo("small-1", "abcdef0123456789" * 4, "right-heart pattern, not pulmonary hypertension", "litert"),
-        wording=Wording("Pattern not seen", ADVICE, ("The model was trained for adults.",)),
+        wording=Wording("Pattern not seen", ADVICE, NOTES),
         timing_ms={"total": 12.0},
         software_version="0.1.0",
     )
@@ -124,8 +129,8 @@ def test_terminal_has_four_lines_without_the_probability(record):
     assert "71 beats/min" in lines[2]
     assert "measured I, II" in lines[2]
     assert "small-1 (abcdef012345)" in lines[3]
-    assert "right-heart pattern, not pulmonary hypertension" in lines[3]
-    assert lines[3].endswith("Research use, not a diagnosis")
+    assert "right-heart pattern, not pulmonary hypertension" in lines[1]
+    assert lines[1].endswith("Research use, not a diagnosis.")
     for shown in ("0.23", "0.24", "23.7", "24 %", "24%", "\x1b"):
         assert shown not in text
 
