@@ -5,8 +5,12 @@ floating point, because precisions span several orders of magnitude and because 
 """
 
 import contextlib
+import io
 import os
 import re
+import warnings
+from collections.abc import Iterator
+from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Literal
@@ -136,14 +140,9 @@ def _signatures(file: bytes) -> list[tuple[str, str]]:
 
 
 @contextlib.contextmanager
-def _quiet() -> Any:
-    """Keep the converters' native start-up messages off the operator's terminal."""
-    previous = os.environ.get("TF_CPP_MIN_LOG_LEVEL")
-    os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
-    try:
+def _quiet() -> Iterator[None]:
+    """Keep the converters' progress bars and start-up messages off the operator's terminal."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    with warnings.catch_warnings(), redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
+        warnings.simplefilter("ignore")
         yield
-    finally:
-        if previous is None:
-            del os.environ["TF_CPP_MIN_LOG_LEVEL"]
-        else:
-            os.environ["TF_CPP_MIN_LOG_LEVEL"] = previous

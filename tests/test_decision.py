@@ -62,12 +62,11 @@ def test_thresholds_belong_to_the_positive_side(model_spec):
     assert decided(single, primary=below)[PRIMARY].outcome == "not_present"
 
 
-@given(st.floats(0.4, 0.6, exclude_min=True, exclude_max=True))
+@given(st.floats(0.4001, 0.5999))
 def test_between_the_thresholds_there_is_no_answer(model_spec, value):
-    # float32 logits may round onto a threshold
-    result = decided(model_spec, primary=np.clip(logit(value), logit(0.4001), logit(0.5999)))[PRIMARY]
+    result = decided(model_spec, primary=logit(value))[PRIMARY]
     assert (result.outcome, result.reason) == ("inconclusive", decision.BETWEEN)
-    assert 0.4 <= result.probability < 0.6
+    assert result.probability == pytest.approx(value, abs=1e-6)
 
 
 @given(st.floats(-1e30, 1e30), st.floats(0.1, 3), st.floats(-3, 3))
@@ -124,7 +123,8 @@ def test_adults_and_unasked_questions_are_answered(model_spec, circumstances):
 
 def test_any_accepted_set_of_leads_will_do(model_spec):
     spec = replace(model_spec, accepted_lead_sets=(LIMB_LEADS, ("II",)))
-    for leads, outcome in ((("II",), "present"), (("II", "V1"), "present"), (("I",), "inconclusive"), ((), "inconclusive")):
+    answered = {("II",): "present", ("II", "V1"): "present", ("I",): "inconclusive", (): "inconclusive"}
+    for leads, outcome in answered.items():
         assert decided(spec, replace(ORDINARY, available_leads=leads), primary=3.0)[PRIMARY].outcome == outcome
 
 
@@ -303,7 +303,9 @@ def test_a_result_is_plain_json_under_its_schema(model_spec):
         tasks=results,
         quality=QualityResult(True, None, 0.2, 7.4, (), None, {}),
         heart_rate_bpm=71.0,
-        record=RecordInfo(None, "0" * 64, "file", None, None, None, 10.0, 500.0, ("I", "II"), LIMB_LEADS[2:], (), "calibrated"),
+        record=RecordInfo(
+            None, "0" * 64, "file", None, None, None, 10.0, 500.0, ("I", "II"), LIMB_LEADS[2:], (), "calibrated"
+        ),
         model=ModelInfo("made-by-hand", "0" * 64, model_spec.intended_use.stand_in, "litert"),
         wording=worded(model_spec, results),
         timing_ms={"load": 0.0, "preprocess": 0.0, "inference": 0.0, "total": 0.0},
@@ -317,4 +319,5 @@ def test_a_result_is_plain_json_under_its_schema(model_spec):
         "probability": pytest.approx(0.9526, abs=1e-4),
         "reason": None,
     }
-    assert {"outcome", "tasks", "quality", "heart_rate_bpm", "model", "timing_ms", "record", "software_version"} <= set(parsed)
+    stable = {"outcome", "tasks", "quality", "heart_rate_bpm", "model", "timing_ms", "record", "software_version"}
+    assert stable <= set(parsed)

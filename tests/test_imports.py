@@ -36,7 +36,7 @@ def test_the_kiosks_path_loads_no_training_stack_and_readers_only_on_demand(tmp_
     assert not {name for name in loaded if name.startswith(rooms)}
 
 
-@pytest.mark.parametrize("module", ["lsemvae_edge.cli", "lsemvae_edge.device", "lsemvae_edge.quality", "lsemvae_edge.synthetic.heart"])
+@pytest.mark.parametrize("module", [f"lsemvae_edge.{name}" for name in ("cli", "device", "quality", "synthetic.heart")])
 def test_no_part_of_the_core_loads_the_training_stack(tmp_path, module):
     assert not (TRAINING_STACK | ON_DEMAND) & loaded_by(f"import {module}", tmp_path)
 

@@ -77,7 +77,9 @@ def test_every_alias_gives_its_standard_name(label, name):
     assert canonical_name(label) == name
 
 
-@pytest.mark.parametrize("label", ["", "  ", "IV", "V7", "V0", "aV", "Resp", "lead", "Lead ", "MDC_ECG_LEAD_", "II2", "PLETH"])
+@pytest.mark.parametrize(
+    "label", ["", "  ", "IV", "V7", "V0", "aV", "Resp", "lead", "Lead ", "MDC_ECG_LEAD_", "II2", "PLETH"]
+)
 def test_labels_that_name_no_standard_lead_give_none(label):
     assert canonical_name(label) is None
 

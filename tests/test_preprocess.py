@@ -29,7 +29,7 @@ def record_of(pair, fs_hz=500.0, leads=("I", "II"), **more):
 
 
 def interleaved_taps(fs_hz, spec):
-    """The resampler's filter on the upsampled grid, from the formula in `ResamplerSpec` alone; returns up, down, taps."""
+    """The resampler's filter on the upsampled grid, from the formula in `ResamplerSpec` alone: up, down, taps."""
     scipy_special = pytest.importorskip("scipy.special", reason="scipy is the oracle")
     up, down = {
         500.0: (1, 4), 250.0: (1, 2), 300.0: (5, 12), 1000.0: (1, 8), 360.0: (25, 72), 100.0: (5, 4), 125.0: (1, 1),
@@ -56,7 +56,7 @@ def test_the_resampler_equals_scipys_polyphase_filter(spec, fs_hz):
     centre = taps.size // 2
     padded = np.concatenate([np.zeros(-centre % down), taps])
     skip = (centre + -centre % down) // down
-    expected = scipy_signal.upfirdn(padded, signal, up, down, axis=1)[:, skip + first : skip + first + resampled.shape[1]]
+    expected = scipy_signal.upfirdn(padded, signal, up, down, axis=1)[:, skip + first :][:, : resampled.shape[1]]
     assert resampled.shape[1] > 4 * spec.fs_hz - 2 * spec.resampler.half_width_s * spec.fs_hz - 3
     np.testing.assert_allclose(resampled, expected, atol=1e-5)
 
@@ -136,7 +136,9 @@ def test_a_wave_stays_where_it_was(spec, fs_hz):
     np.testing.assert_allclose(lead[peak - 50 : peak], lead[peak + 50 : peak : -1], atol=1e-6)
 
 
-@pytest.mark.parametrize(("fs_hz", "whole"), [(500.0, 4), (250.0, 2), (300.0, 12), (1000.0, 8), (360.0, 72), (100.0, 4)])
+@pytest.mark.parametrize(
+    ("fs_hz", "whole"), [(500.0, 4), (250.0, 2), (300.0, 12), (1000.0, 8), (360.0, 72), (100.0, 4)]
+)
 def test_a_stream_gives_the_numbers_of_the_whole_file(spec, fs_hz, whole):
     pair = noise(round(21 * fs_hz))
     file = condition(record_of(pair, fs_hz), spec)

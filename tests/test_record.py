@@ -87,9 +87,8 @@ def test_the_digest_changes_with_every_sample(lead, at, change):
 
 def test_the_digest_is_of_what_was_recorded_alone():
     record = Record(signal(), 500.0, ("I", "II"))
-    same = Record(
-        signal(), 500, ("lead i", "LEAD II"), started_at=datetime(2026, 1, 2, tzinfo=UTC), meta={"id": "x"}, origin="live"
-    )
+    when = datetime(2026, 1, 2, tzinfo=UTC)
+    same = Record(signal(), 500, ("lead i", "LEAD II"), started_at=when, meta={"id": "x"}, origin="live")
     assert record.sha256() == same.sha256()
     gap = np.zeros(10, dtype=bool)
     gap[3] = True

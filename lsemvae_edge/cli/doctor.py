@@ -1,9 +1,7 @@
 """``doctor``: what is installed, and whether it runs."""
 
 import argparse
-import subprocess
 import sys
-from importlib import metadata
 
 from lsemvae_edge.cli._common import Commands, add_json, print_json
 from lsemvae_edge.errors import ExitCode
@@ -25,6 +23,8 @@ def add(commands: Commands) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Run the shipped bundle once in a child process for each runtime, so that a crash becomes a sentence."""
+    from importlib import metadata
+
     from lsemvae_edge import bundle as bundles
     from lsemvae_edge import runtime
 
@@ -49,6 +49,8 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _try(name: str) -> str:
+    import subprocess
+
     # The child runs this package's own code with the interpreter that runs us.
     child = subprocess.run([sys.executable, "-c", _PROBE, name], capture_output=True, text=True, check=False)  # noqa: S603
     if child.returncode == 0:

@@ -18,6 +18,7 @@ from lsemvae_edge.quality.contact import (
     measure_leads,
 )
 from lsemvae_edge.quality.shape import Shape, measure
+from lsemvae_edge.quality.statistics import median
 from lsemvae_edge.quality.windows import rank_windows
 from lsemvae_edge.record import Record
 from lsemvae_edge.spec import PreprocessSpec
@@ -277,7 +278,7 @@ def _qrs_size(window: Array, beats: Beats, fs_hz: float) -> float:
     if beats.at.size == 0:
         return float(np.quantile(length, 0.99))
     half = round(0.1 * fs_hz)
-    return float(np.median([length[max(0, at - half) : at + half + 1].max() for at in beats.at]))
+    return float(median([length[max(0, at - half) : at + half + 1].max() for at in beats.at]))
 
 
 def _failed_checks(shape: Shape, limits: QualityLimits) -> tuple[str, ...]:
@@ -308,7 +309,7 @@ def _clear_alone(lead: Array, fs_hz: float, limits: QualityLimits) -> bool:
     if beats.at.size < 3:
         return False
     alike = beats.dominant(limits.min_beat_correlation).size / beats.at.size
-    contrast = float(np.median(beats.envelope)) / beats.height
+    contrast = float(median(beats.envelope)) / beats.height
     return beats.doubt < _CLEAR_DOUBT and contrast < _CLEAR_CONTRAST and alike >= _CLEAR_ALIKE
 
 

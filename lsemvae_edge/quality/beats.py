@@ -10,6 +10,8 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
+from lsemvae_edge.quality.statistics import median
+
 Array = NDArray[np.float64]
 
 QRS_HALF_S = 0.1
@@ -99,7 +101,7 @@ def speed_envelope(vector: Array, fs_hz: float) -> Array:
 
 def _typical_height(envelope: Array, block: int) -> float:
     starts = range(0, max(1, envelope.size - block // 2), max(1, block // 2))
-    return float(np.median([envelope[start : start + block].max() for start in starts]))
+    return float(median([envelope[start : start + block].max() for start in starts]))
 
 
 def _local_peaks(envelope: Array, distance: int) -> NDArray[np.intp]:
@@ -130,7 +132,7 @@ def _search_back(
     """Take a lower peak where an interval is so long that a beat was probably missed."""
     if taken.size < 3:
         return taken
-    typical = float(np.median(np.diff(taken)))
+    typical = float(median(np.diff(taken)))
     found = []
     for before, after in pairwise(taken):
         if after - before > 1.6 * typical:

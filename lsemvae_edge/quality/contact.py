@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from lsemvae_edge.leads import LIMB_LEADS, derive_limb_leads
 from lsemvae_edge.limits import QualityLimits
 from lsemvae_edge.quality.beats import Beats
+from lsemvae_edge.quality.statistics import median
 
 Array = NDArray[np.float64]
 
@@ -85,7 +86,7 @@ def measure_conditioned(lead: Array, beats: Beats, fs_hz: float, qrs_size: float
     rest = lead[~busy]
     return (
         float(np.abs(slow).max()) / unit,
-        float(np.median(np.abs(third))) / unit,
+        float(median(np.abs(third))) / unit,
         float(np.sqrt(np.mean(rest**2))) / unit,
     )
 
@@ -162,4 +163,4 @@ def _tone(raw: Array, fs_hz: float, frequency_hz: float) -> float:
     wave = window * np.exp(-2j * np.pi * frequency_hz * np.arange(block) / fs_hz)
     blocks = raw[: count * block].reshape(count, block)
     blocks = blocks - blocks.mean(axis=1, keepdims=True)
-    return float(np.median(np.abs(blocks @ wave)) * 2 / window.sum())
+    return float(median(np.abs(blocks @ wave)) * 2 / window.sum())

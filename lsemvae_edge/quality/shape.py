@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lsemvae_edge.quality.beats import QRS_HALF_S, Beats, speed_envelope
+from lsemvae_edge.quality.statistics import median
 
 Array = NDArray[np.float64]
 
@@ -99,7 +100,7 @@ def measure(vector: Array, beats: Beats, fs_hz: float, min_correlation: float) -
         interval_spread=float((high - low) / middle),
         doubt=beats.doubt,
         quiet=float(np.mean(relative_speed < 0.2)),
-        contrast=float(np.median(relative_speed)),
+        contrast=float(median(relative_speed)),
         qrs_s=average.qrs_s,
         residual=average.residual,
         after=average.after,
@@ -111,7 +112,7 @@ def measure(vector: Array, beats: Beats, fs_hz: float, min_correlation: float) -
         line=line,
         fast=float(spectrum[frequency_hz > 15].sum()) / power,
         slow=float(spectrum[frequency_hz < 1.5].sum()) / power,
-        peakedness=float(np.quantile(length, 0.995) / max(float(np.median(length)), 1e-12)),
+        peakedness=float(np.quantile(length, 0.995) / max(float(median(length)), 1e-12)),
         asymmetry=average.asymmetry,
     )
 
@@ -167,7 +168,7 @@ def _average_beat(vector: Array, beats: Beats, dominant: NDArray[np.intp], fs_hz
 def _aligned(vector: Array, at: NDArray[np.intp], before: int, after: int, half: int) -> Array:
     """Cut beats (n, 2, samples), each moved by up to three samples to fit the first guess of their mean."""
     offsets = np.arange(-half, half + 1)
-    first = np.median(vector[:, at[:, None] + offsets], axis=1)
+    first = median(vector[:, at[:, None] + offsets], axis=1)
     shifts = np.arange(-3, 4)
     inside = np.clip(at[None, :, None] + offsets + shifts[:, None, None], 0, vector.shape[1] - 1)
     fit = np.einsum("dsno,do->sn", vector[:, inside], first)

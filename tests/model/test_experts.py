@@ -9,10 +9,7 @@ from lsemvae_edge.model import hierarchical_fusion, mixture_of_experts, product_
 
 def experts(n=6, seed=0):
     generator = torch.Generator().manual_seed(seed)
-    return [
-        (torch.randn(3, 5, generator=generator, dtype=torch.float64), torch.randn(3, 5, generator=generator, dtype=torch.float64))
-        for _ in range(n)
-    ]
+    return list(torch.randn(n, 2, 3, 5, generator=generator, dtype=torch.float64).unbind())
 
 
 @pytest.mark.parametrize("n", [1, 2, 3, 6])

@@ -103,7 +103,7 @@ def test_available_lists_what_is_installed_in_order_of_preference(installed):
 )
 def test_a_file_that_is_no_tflite_model_is_a_bundle_error(dummy_bundle, content):
     bundle = dummy_bundle(files={"model.tflite": content, "golden.npz": b""})
-    with pytest.raises(BundleError, match="model.tflite does not load") as caught:
+    with pytest.raises(BundleError, match=r"model\.tflite does not load") as caught:
         open_session(bundle)
     assert caught.value.code == ExitCode.BUNDLE_REFUSED
 
@@ -118,7 +118,7 @@ def test_a_damaged_onnx_model_is_a_bundle_error(bundle_of, dummy_bundle, onnx_fi
     pytest.importorskip("onnxruntime", reason="ONNX Runtime is the extra `onnx`")
     content = onnx_file[: int(keep * len(onnx_file))]
     bundle = dummy_bundle(models=(ONNX,), files={ONNX.path: content, "golden.npz": b""})
-    with pytest.raises(BundleError, match="model.onnx does not load"):
+    with pytest.raises(BundleError, match=r"model\.onnx does not load"):
         open_session(bundle, "onnxruntime")
 
 

@@ -18,7 +18,7 @@ def generator(seed=0):
     return torch.Generator().manual_seed(seed)
 
 
-@pytest.mark.parametrize("start", [0, 17, 80])
+@pytest.mark.parametrize("start", [0, 17, 60])
 def test_training_and_kiosk_have_one_definition_of_the_input(simulated_pairs, model_spec, start):
     spec = model_spec.preprocess
     window = simulated_pairs[:, :, start : start + spec.window_samples]
@@ -41,14 +41,15 @@ def test_training_clips_where_the_kiosk_does(model_spec):
 
 
 def test_a_crop_is_a_window_of_its_own_recording(pairs):
-    numbered = torch.arange(pairs.shape[2]).float().expand(len(pairs), 2, -1) + 10_000 * torch.arange(len(pairs))[:, None, None]
+    numbered = torch.arange(pairs.shape[2]).float().expand(len(pairs), 2, -1)
+    numbered = numbered + 10_000 * torch.arange(len(pairs))[:, None, None]
     cropped = augment.crop(numbered, 928, generator())
     assert cropped.shape == (len(pairs), 2, 928)
     starts = (cropped[:, 0, 0] - 10_000 * torch.arange(len(pairs))).long()
     for row, start in enumerate(starts.tolist()):
         torch.testing.assert_close(cropped[row], numbered[row, :, start : start + 928])
     assert starts.unique().numel() > 10
-    assert 0 <= starts.min()
+    assert starts.min() >= 0
     assert starts.max() <= pairs.shape[2] - 928
 
 
@@ -83,7 +84,7 @@ def test_degraded_recordings_stay_recognisable_and_keep_their_shape(pairs, model
     degraded = augment.degrade(pairs, model_spec.preprocess.fs_hz, generator())
     assert degraded.shape == pairs.shape
     assert torch.isfinite(degraded).all()
-    correlation = [np.corrcoef(a.ravel(), b.ravel())[0, 1] for a, b in zip(pairs.numpy(), degraded.numpy(), strict=True)]
+    correlation = [np.corrcoef(a.ravel(), b.ravel())[0, 1] for a, b in zip(pairs, degraded, strict=True)]
     assert min(correlation) > 0.8
     assert min(correlation) < 0.99
     assert not torch.allclose(degraded, pairs)
@@ -91,9 +92,8 @@ def test_degraded_recordings_stay_recognisable_and_keep_their_shape(pairs, model
 
 def test_degrading_does_not_depend_on_the_scale(pairs, model_spec):
     fs_hz = model_spec.preprocess.fs_hz
-    torch.testing.assert_close(
-        augment.degrade(8 * pairs, fs_hz, generator()), 8 * augment.degrade(pairs, fs_hz, generator()), atol=1e-4, rtol=1e-4
-    )
+    louder, usual = (augment.degrade(gain * pairs, fs_hz, generator()) for gain in (8, 1))
+    torch.testing.assert_close(louder, 8 * usual, atol=1e-4, rtol=1e-4)
 
 
 def test_a_flat_recording_stays_finite(model_spec):

@@ -56,7 +56,13 @@ def test_a_statement_counts_whatever_its_likelihood():
 
 @pytest.mark.parametrize(
     ("codes", "axis", "like"),
-    [(("RVH",), "", True), (("LPFB",), "", True), (("IRBBB",), "", False), (("RAO/RAE",), "MID", False), (("NORM",), "ARAD", True)],
+    [
+        (("RVH",), "", True),
+        (("LPFB",), "", True),
+        (("IRBBB",), "", False),
+        (("RAO/RAE",), "MID", False),
+        (("NORM",), "ARAD", True),
+    ],
 )
 def test_what_looks_like_swapped_arms_is_marked(codes, axis, like):
     assert from_ptbxl(row(*codes, axis=axis)).right_axis_like is like

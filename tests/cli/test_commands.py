@@ -1,0 +1,255 @@
+"""The other commands: ``verify``, ``doctor``, ``export``, ``bench``, ``train``."""
+
+import importlib.util
+import io
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from lsemvae_edge import bundle as bundles
+from lsemvae_edge import formats
+from lsemvae_edge.cli import main
+
+
+@pytest.fixture
+def cli(capsys):
+    """Run a command in this process: exit code, standard output, standard error."""
+
+    def call(*arguments):
+        capsys.readouterr()
+        code = main([str(argument) for argument in arguments])
+        out, err = capsys.readouterr()
+        assert "Traceback" not in out + err
+        return code, out, err
+
+    return call
+
+
+@pytest.fixture
+def copy(tmp_path) -> Path:
+    """A copy of the shipped bundle, to be damaged."""
+    shipped = bundles.default()
+    folder = tmp_path / "copy"
+    folder.mkdir()
+    for name in ("manifest.json", *shipped.manifest.files):
+        (folder / name).write_bytes((shipped.path / name).read_bytes())
+    return folder
+
+
+@pytest.fixture
+def recording(heart_record, tmp_path) -> Path:
+    return formats.write(heart_record(12.0), tmp_path / "heart.csv")
+
+
+# verify -------------------------------------------------------------------------------------------
+
+
+def test_the_shipped_bundle_verifies(cli):
+    code, out, err = cli("verify")
+    assert code == 0
+    assert err == ""
+    assert bundles.default().spec.id in out
+    assert "litert: " in out
+
+
+def test_verification_names_every_stage_with_its_worst_difference(cli):
+    code, out, _ = cli("verify", "--json")
+    assert code == 0
+    found = json.loads(out)
+    assert found["schema"] == "lsemvae-edge/verification/1"
+    assert found["sha256"] == bundles.default().sha256
+    stages = {check["stage"]: check for check in found["runtimes"]["litert"]}
+    assert set(stages) == {"filtered_mv", "input", "fed", "logits", "outcome"}
+    assert all(check["worst"] <= check["allowed"] for check in stages.values())
+    assert stages["outcome"]["worst"] == 0
+
+
+def test_a_copy_of_the_shipped_bundle_verifies_at_its_path(cli, copy):
+    assert cli("verify", copy)[0] == 0
+
+
+@pytest.mark.parametrize("part", ["model", "golden", "manifest", "extra"])
+def test_a_tampered_bundle_is_refused(cli, copy, part):
+    manifest = bundles.load(copy).manifest
+    if part == "extra":
+        (copy / "run.sh").write_text("echo")
+    elif part == "manifest":
+        path = copy / "manifest.json"
+        path.write_text(path.read_text().replace('"right_heart_pattern"', '"right_heart_patterm"', 1))
+    else:
+        path = copy / (manifest.models[0].path if part == "model" else manifest.golden)
+        content = bytearray(path.read_bytes())
+        content[len(content) // 2] ^= 1
+        path.write_bytes(content)
+    code, out, _ = cli("verify", copy, "--json")
+    # A renamed output is a valid manifest with another digest: nothing but the anchor can tell.
+    assert code == (0 if part == "manifest" else 5)
+    if code:
+        assert json.loads(out)["code"] == 5
+
+
+def test_a_bundle_that_misses_its_known_answers_is_refused(cli, copy, tmp_path):
+    bundle = bundles.load(copy)
+    golden = io.BytesIO()
+    np.savez(golden, **{**bundle.golden, "logits": bundle.golden["logits"] + 1})
+    changed = bundles.write(
+        tmp_path / "changed",
+        spec=bundle.spec,
+        models=bundle.manifest.models,
+        files={name: bundle.read(name) for name in bundle.manifest.files} | {bundle.manifest.golden: golden.getvalue()},
+        golden=bundle.manifest.golden,
+        tolerance=bundle.manifest.tolerance,
+        metrics=bundle.manifest.metrics,
+        provenance=bundle.manifest.provenance,
+    )
+    code, out, _ = cli("verify", changed.path, "--json")
+    assert code == 5
+    assert "logits on litert" in json.loads(out)["message"]
+
+
+def test_what_is_no_bundle_is_refused(cli, tmp_path):
+    assert cli("verify", tmp_path)[0] == 5
+    assert cli("verify", tmp_path / "absent")[0] == 5
+
+
+# doctor -------------------------------------------------------------------------------------------
+
+
+def test_doctor_runs_the_bundle_in_a_child_process(cli):
+    code, out, _ = cli("doctor", "--json")
+    assert code == 0
+    found = json.loads(out)
+    assert found["schema"] == "lsemvae-edge/doctor/1"
+    by_name = {row["runtime"]: row for row in found["runtimes"]}
+    assert set(by_name) == {"litert", "tflite-runtime", "onnxruntime"}
+    assert by_name["litert"]["state"] == "works"
+    assert by_name["litert"]["version"]
+
+
+def test_doctor_says_so_in_words(cli, monkeypatch):
+    from lsemvae_edge.cli import doctor
+
+    monkeypatch.setattr(doctor, "_try", lambda name: "works")
+    code, out, _ = cli("doctor", "runtimes")
+    assert code == 0
+    assert "litert" in out
+    assert "works" in out
+
+
+@pytest.mark.parametrize(
+    ("probe", "words"),
+    [
+        ("import os, signal; os.kill(os.getpid(), signal.SIGSEGV)", "crashed with signal 11"),
+        ("raise SystemExit(9)", "its numbers are not the bundle's"),
+        ("raise ImportError('no libflatbuffers')", "no libflatbuffers"),
+    ],
+)
+def test_doctor_turns_a_crash_into_a_sentence(monkeypatch, probe, words):
+    from lsemvae_edge.cli import doctor
+
+    monkeypatch.setattr(doctor, "_PROBE", probe)
+    assert words in doctor._try("litert")
+
+
+def test_doctor_without_any_working_runtime_is_5(cli, monkeypatch):
+    from lsemvae_edge.cli import doctor
+
+    monkeypatch.setattr(doctor, "_try", lambda name: "does not run: broken")
+    assert cli("doctor")[0] == 5
+
+
+# export -------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory) -> Path:
+    pytest.importorskip("torch", reason="the export starts from float weights, which torch restores")
+    pytest.importorskip("onnxscript", reason="conversion to ONNX needs the extra `export`")
+    pytest.importorskip("onnxruntime", reason="the export is proven in onnxruntime")
+    out = tmp_path_factory.mktemp("export") / "with_onnx"
+    assert main(["export", "--format", "onnx", "--out", str(out), "--json"]) == 0
+    return out
+
+
+def test_the_export_gives_the_same_outcome_in_onnxruntime(cli, exported, recording):
+    runtimes = ("litert", "onnxruntime")
+    found = [
+        json.loads(cli("screen", recording, "--bundle", exported, "--runtime", name, "--json")[1]) for name in runtimes
+    ]
+    assert [result["model"]["runtime"] for result in found] == list(runtimes)
+    assert found[0]["outcome"] == found[1]["outcome"]
+    probabilities = [result["tasks"]["right_heart_pattern"]["probability"] for result in found]
+    assert probabilities[0] == pytest.approx(probabilities[1], abs=0.1)
+
+
+def test_the_export_verifies_in_both_runtimes(cli, exported):
+    code, out, _ = cli("verify", exported, "--json")
+    assert code == 0
+    assert {"litert", "onnxruntime"} <= set(json.loads(out)["runtimes"])
+
+
+def test_an_export_does_not_overwrite(cli, exported):
+    code, out, _ = cli("export", "--format", "onnx", "--out", exported, "--json")
+    assert code == 5
+    assert "exists" in json.loads(out)["message"]
+
+
+# bench and train ----------------------------------------------------------------------------------
+
+
+def test_bench_cost_prints_a_row_for_each_command(cli, recording):
+    code, out, _ = cli("bench", "cost", recording, "--runs", "1", "--json")
+    assert code == 0
+    rows = [json.loads(line) for line in out.splitlines()]
+    assert rows[0]["what"] == "import numpy"
+    assert rows[1]["what"] == f"screen {recording.name}"
+    assert all(row["runs"] >= 1 and row["median_ms"] > 0 for row in rows)
+    assert rows[0]["peak_mb"] > 0
+
+
+def test_bench_safety_without_its_stack_names_the_extra(cli, monkeypatch):
+    monkeypatch.setitem(sys.modules, "lsemvae_edge.benchmarks.safety", None)
+    monkeypatch.delattr("lsemvae_edge.benchmarks.safety", raising=False)
+    code, out, _ = cli("bench", "safety", "--json")
+    assert code == 2
+    assert "lsemvae-edge[train]" in json.loads(out)["next_step"]
+
+
+def test_export_without_its_stack_names_the_extra(cli, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "lsemvae_edge.quantize.release", None)
+    monkeypatch.delattr("lsemvae_edge.quantize.release", raising=False)
+    code, out, _ = cli("export", "--format", "onnx", "--out", tmp_path / "x", "--json")
+    assert code == 2
+    assert "lsemvae-edge[export]" in json.loads(out)["next_step"]
+
+
+@pytest.mark.skipif(importlib.util.find_spec("litert_torch") is None, reason="training needs the extra `export`")
+@pytest.mark.parametrize("content", ["{", '{"unknown": 1}', '{"epochs": "many"}', None])
+def test_a_configuration_that_is_none_is_wrong_usage(cli, tmp_path, content):
+    config = tmp_path / "config.json"
+    if content is not None:
+        config.write_text(content)
+    code, _, err = cli("train", "bundle", "--out", tmp_path / "out", "--config", config)
+    assert code == 2
+    assert "not a fitting configuration" in err
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.skipif(importlib.util.find_spec("litert_torch") is None, reason="training needs the extra `export`")
+def test_training_without_data_says_how_to_name_the_folder(cli, tmp_path, monkeypatch):
+    monkeypatch.delenv("LSEMVAE_EDGE_DATA", raising=False)
+    code, out, _ = cli("train", "bundle", "--out", tmp_path / "out", "--json")
+    assert code in {2, 3}
+    assert "LSEMVAE_EDGE_DATA" in json.loads(out)["message"] + json.loads(out)["next_step"]
+
+
+def test_help_names_every_command(capsys):
+    with pytest.raises(SystemExit) as stopped:
+        main(["--help"])
+    assert stopped.value.code == 0
+    text = capsys.readouterr().out
+    for command in ("screen", "train", "export", "verify", "bench", "doctor"):
+        assert command in text
