@@ -4,10 +4,12 @@ Every row runs the whole way of a recording, quality, model and decision, as ``s
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+from numpy.typing import NDArray
+from scipy.signal import resample_poly
 
 from lsemvae_edge import bundle as bundles
 from lsemvae_edge import decision, formats, metrics
@@ -22,6 +24,7 @@ from lsemvae_edge.train import datasets
 N_NOT_ECG = 200
 N_SPOILED = 100
 FS_HZ, N_SAMPLES = 500.0, 5000
+PREVALENCES = (0.01, 0.05, 0.20)
 
 Say = Callable[[str], None]
 
@@ -43,8 +46,30 @@ class Row:
         return self.answered / self.n if self.n else float("nan")
 
 
-def measure(*, final: bool, seed: int, say: Say) -> list[Row]:
-    """Fill the safety table.
+@dataclass(frozen=True)
+class Operating:
+    """The shipped thresholds on one set of recordings, through the whole way.
+
+    Sensitivity and specificity have exact intervals and stand twice: among answered recordings, and among all, where
+    no answer counts as wrong. Predictive values hold at the stated prevalence, for answered recordings.
+    """
+
+    set: str
+    n: int
+    positive: int
+    answered: int
+    sensitivity_answered: metrics.Interval | None
+    specificity_answered: metrics.Interval | None
+    sensitivity_all: metrics.Interval | None
+    specificity_all: metrics.Interval | None
+    brier: float
+    brier_constant: float
+    calibration_error: float
+    predictive_values: dict[str, tuple[float, float]]
+
+
+def measure(*, final: bool, seed: int, say: Say) -> tuple[list[Row], list[Operating]]:
+    """Fill the safety tables.
 
     Parameters
     ----------
@@ -71,19 +96,94 @@ def measure(*, final: bool, seed: int, say: Say) -> list[Row]:
     rows = _not_ecg(run, rng)
     rows += _spoiled(run, listed, rng)
     rows += _swaps(run, listed)
+    rows += _stability(run, listed)
+    operating = []
     for fold in sorted({entry.fold for entry in listed}):
-        recordings = (entry.record() for entry in listed if entry.fold == fold)
-        rows.append(_tally("real recordings", f"fold {fold}", map(run, recordings)))
+        entries = [entry for entry in listed if entry.fold == fold]
+        results = [run(entry.record()) for entry in entries]
+        rows.append(_tally("real recordings", f"fold {fold}", results))
+        truth = np.array([entry.label.right_heart_pattern for entry in entries], dtype=bool)
+        operating.append(operating_point(f"fold {fold}", truth, results, bundle.spec.primary.classes[1]))
     rows.append(_tally("real recordings", "other_recorders", map(run, datasets.other_recorders(folder))))
     sample = folder / "kardia6l" / "kardia6l_svg_leads_mV.csv"
     if sample.is_file():
         rows.append(_tally("real recordings", "kardia6l", [run(formats.read(sample))]))
-    return rows
+    return rows, operating
+
+
+def operating_point(
+    name: str, truth: NDArray[np.bool_], results: Sequence[ScreeningResult], positive: str
+) -> Operating:
+    """Say what the shipped thresholds do on recordings whose label is known.
+
+    Parameters
+    ----------
+    truth : array (n,) of bool
+        Label of the primary task.
+    results : sequence of ScreeningResult
+        In the same order.
+    positive : str
+        The primary task's positive class.
+    """
+    answered = np.array([result.outcome != INCONCLUSIVE for result in results])
+    called = np.array([result.outcome == positive for result in results])
+    primary = [next(iter(result.tasks.values())) for result in results]
+    ran = np.array([task.probability is not None for task in primary])
+    probability = np.array([task.probability for task in primary if task.probability is not None])
+
+    def share(right: NDArray[np.bool_], among: NDArray[np.bool_]) -> metrics.Interval | None:
+        return metrics.exact_interval(int((right & among).sum()), int(among.sum()))
+
+    right_negative = answered & ~called
+    sensitivity, specificity = share(called, truth & answered), share(right_negative, ~truth & answered)
+    values = {}
+    if sensitivity and specificity:
+        for prevalence in PREVALENCES:
+            values[f"{prevalence:.0%}"] = _predictive_values(sensitivity.value, specificity.value, prevalence)
+    return Operating(
+        set=name,
+        n=len(results),
+        positive=int(truth.sum()),
+        answered=int(answered.sum()),
+        sensitivity_answered=sensitivity,
+        specificity_answered=specificity,
+        sensitivity_all=share(called, truth),
+        specificity_all=share(right_negative, ~truth),
+        brier=metrics.brier(truth[ran], probability),
+        brier_constant=metrics.brier(truth[ran], np.full(ran.sum(), truth[ran].mean())),
+        calibration_error=metrics.calibration_error(truth[ran], probability),
+        predictive_values=values,
+    )
+
+
+def operating_table(points: Iterable[Operating]) -> str:
+    """Print operating points as Markdown."""
+    lines = [
+        "| set | n (positive) | answered | sensitivity, answered | specificity, answered | sensitivity, all | "
+        "specificity, all | Brier (constant) | ECE | PPV / NPV at 1 %, 5 %, 20 % |",
+        "|---|---|---|---|---|---|---|---|---|---|",
+    ]
+    for point in points:
+        shares = (
+            point.sensitivity_answered,
+            point.specificity_answered,
+            point.sensitivity_all,
+            point.specificity_all,
+        )
+        cells = [point.set, f"{point.n} ({point.positive})", f"{point.answered / point.n:.1%}"]
+        cells += [f"{s.value:.3f} ({s.low:.3f} to {s.high:.3f})" if s else "-" for s in shares]
+        cells += [f"{point.brier:.4f} ({point.brier_constant:.4f})", f"{point.calibration_error:.3f}"]
+        cells.append(", ".join(f"{ppv:.2f} / {npv:.3f}" for ppv, npv in point.predictive_values.values()))
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
 
 
 def table(rows: Iterable[Row]) -> str:
     """Print rows as Markdown."""
-    lines = ["| group | kind | n | answered | detected | why the others were not |", "|---|---|---|---|---|---|"]
+    lines = [
+        "| group | kind | n | answered | detected or flipped | why the others were not |",
+        "|---|---|---|---|---|---|",
+    ]
     for row in rows:
         reasons = "; ".join(f"{reason} ({count})" for reason, count in row.reasons.items())
         detected = "-" if row.detected is None else f"{row.detected} ({row.detected / max(row.n, 1):.1%})"
@@ -91,6 +191,16 @@ def table(rows: Iterable[Row]) -> str:
             f"| {row.group} | {row.kind} | {row.n} | {row.answered} ({row.share:.1%}) | {detected} | {reasons} |"
         )
     return "\n".join(lines)
+
+
+def _predictive_values(sensitivity: float, specificity: float, prevalence: float) -> tuple[float, float]:
+    """Return positive and negative predictive value by Bayes' rule."""
+    seen_ill, seen_well = sensitivity * prevalence, (1 - specificity) * (1 - prevalence)
+    unseen_ill, unseen_well = (1 - sensitivity) * prevalence, specificity * (1 - prevalence)
+    return (
+        seen_ill / (seen_ill + seen_well) if seen_ill + seen_well else float("nan"),
+        unseen_well / (unseen_ill + unseen_well) if unseen_ill + unseen_well else float("nan"),
+    )
 
 
 def _not_ecg(run: Callable[[Record], ScreeningResult], rng: np.random.Generator) -> list[Row]:
@@ -144,6 +254,49 @@ def _swaps(run: Callable[[Record], ScreeningResult], listed: list[datasets.Entry
         swapped = (replace(record, signal_mv=(matrix @ record.signal_mv).astype(np.float32)) for record in usable)
         rows.append(_alarms(f"swapped: {kind}", [run(record) for record in swapped]))
     return rows
+
+
+def _stability(run: Callable[[Record], ScreeningResult], listed: list[datasets.Entry]) -> list[Row]:
+    """Count answered outcomes that flip when the same heart is recorded a little otherwise; flips stand as detected."""
+    recordings = [entry.record() for entry in listed]
+    outcomes = [run(record).outcome for record in recordings]
+    rows = []
+    for kind, change in STABILITY.items():
+        pairs = [
+            (before, run(change(record)))
+            for record, before in zip(recordings, outcomes, strict=True)
+            if before != INCONCLUSIVE
+        ]
+        flips = sum(after.outcome not in (before, INCONCLUSIVE) for before, after in pairs)
+        rows.append(replace(_tally("stability", kind, (after for _, after in pairs)), detected=flips))
+    return rows
+
+
+def _resampled(record: Record, up: int, down: int) -> Record:
+    signal = resample_poly(np.nan_to_num(record.signal_mv), up, down, axis=1).astype(np.float32)
+    return replace(record, signal_mv=signal, gaps=np.isnan(signal), fs_hz=record.fs_hz * up / down)
+
+
+def _twelve_bit(record: Record) -> Record:
+    """Re-encode with 4096 steps over ten times the signal's typical size, as a coarse converter does."""
+    step = 20 * float(np.nanstd(record.signal_mv)) / 4096
+    return replace(record, signal_mv=(np.rint(record.signal_mv / step) * step).astype(np.float32))
+
+
+def _later(record: Record, seconds: float) -> Record:
+    first = round(seconds * record.fs_hz)
+    return replace(record, signal_mv=record.signal_mv[:, first:], gaps=record.gaps[:, first:])
+
+
+STABILITY: dict[str, Callable[[Record], Record]] = {
+    "recording begins 0.25 s later": lambda record: _later(record, 0.25),
+    "recording begins 0.5 s later": lambda record: _later(record, 0.5),
+    "300 Hz": lambda record: _resampled(record, 3, 5),
+    "12 bit": _twelve_bit,
+    "half the gain": lambda record: replace(record, signal_mv=record.signal_mv * np.float32(0.5)),
+    "twice the gain": lambda record: replace(record, signal_mv=record.signal_mv * np.float32(2.0)),
+}
+"""Other recordings of the same heart: later by what a 10-s recording leaves, re-encoded, scaled."""
 
 
 def _alarms(kind: str, results: list[ScreeningResult]) -> Row:

@@ -44,10 +44,10 @@ def run_safety(options: argparse.Namespace) -> int:
         from lsemvae_edge.benchmarks import safety
     except ImportError as error:
         raise MissingExtraError("bench safety", "train") from error
-    rows = safety.measure(final=options.final, seed=options.seed, say=say)
+    rows, points = safety.measure(final=options.final, seed=options.seed, say=say)
     if options.json:
-        for row in rows:
+        for row in (*rows, *points):
             print_json(asdict(row))
     else:
-        print(safety.table(rows))
+        print(f"{safety.table(rows)}\n\n{safety.operating_table(points)}")
     return int(ExitCode.DONE)

@@ -149,6 +149,32 @@ def test_labels_follow_the_statements_and_the_limb_leads_teach_no_side(packed, s
         assert dict(zip(folds, part.right_axis_like.tolist(), strict=True)) == {8: False, 9: True, 10: False}
 
 
+def test_for_training_both_folders_get_the_band_that_one_was_published_in(packed, spec):
+    scipy_signal = pytest.importorskip("scipy.signal", reason="scipy is the oracle")
+    listed = datasets.entries(packed)
+    as_recorded = by_id(datasets.load_cohort(listed, spec)[0])
+    alike = by_id(datasets.load_cohort(listed, spec, same_band=True)[0])
+    limb_only = as_recorded.source == LIMB_ONLY
+    np.testing.assert_array_equal(alike.pairs[limb_only], as_recorded.pairs[limb_only])
+    sections = scipy_signal.butter(4, (0.5, 40.0), "bandpass", fs=500.0, output="sos")
+    records = {entry.record_id: entry.load() for entry in listed}
+    for row in np.flatnonzero(~limb_only):
+        record = records[alike.record_id[row]]
+        filtered = scipy_signal.sosfiltfilt(sections, record.signal_mv.astype(np.float64), axis=1)
+        expected = preprocess.condition(Record(filtered, 500.0, record.leads), spec).pair
+        np.testing.assert_allclose(alike.pairs[row], expected, atol=1e-5)
+        assert np.abs(alike.pairs[row] - as_recorded.pairs[row]).max() > 1e-3
+
+
+def test_a_short_gap_survives_the_common_band(packed, spec):
+    entry = next(entry for entry in datasets.entries(packed) if entry.source == TWELVE_LEAD)
+    signal = entry.load().signal_mv.copy()
+    signal[:, 2000:2005] = np.nan
+    gappy = datasets.replace(entry, load=lambda: Record(signal, 500.0, ("I", "II")))
+    assert datasets.load_cohort([gappy], spec)[1] == {}
+    assert datasets.load_cohort([gappy], spec, same_band=True)[1] == {}
+
+
 def test_a_record_carries_what_is_known_of_the_person(official):
     entries = {entry.fold: entry for entry in datasets.entries(official) if entry.source == TWELVE_LEAD}
     assert entries[8].age_years is None
