@@ -6,6 +6,7 @@ Nothing in a bundle is executed, unlisted files are refused, and every file is c
 
 import json
 import zipfile
+import zlib
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from hashlib import sha256
@@ -24,6 +25,15 @@ MANIFEST = "manifest.json"
 DEFAULT_NAME = "small"
 MAX_FILE_BYTES = 64 * 1024 * 1024
 MAX_FILES = 64
+_DAMAGED_ARCHIVE = (
+    zipfile.BadZipFile,
+    zlib.error,
+    OSError,
+    EOFError,
+    KeyError,
+    ValueError,
+    RuntimeError,  # an encrypted member; NotImplementedError, of an unknown version, is one
+)
 
 
 @dataclass(frozen=True)
@@ -87,8 +97,12 @@ class Bundle:
     @cached_property
     def golden(self) -> dict[str, NDArray[Any]]:
         """Known answers of every stage, by name."""
-        with np.load(BytesIO(self.read(self.manifest.golden)), allow_pickle=False) as data:
-            return {name: data[name] for name in data.files}
+        content = self.read(self.manifest.golden)
+        try:
+            with np.load(BytesIO(content), allow_pickle=False) as data:
+                return {name: data[name] for name in data.files}
+        except _DAMAGED_ARCHIVE as error:
+            raise BundleError(f"{self.manifest.golden} in the bundle holds no known answers.") from error
 
     def read(self, name: str) -> bytes:
         """Return a listed file's content after checking its size and digest.
@@ -193,7 +207,7 @@ def write(
         with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
             for name, content in sorted(everything.items()):
                 # A fixed time stamp, so that the same content gives the same archive.
-                archive.writestr(zipfile.ZipInfo(name, (1980, 1, 1, 0, 0, 0)), content)
+                archive.writestr(zipfile.ZipInfo(name, (1980, 1, 1, 0, 0, 0)), content, zipfile.ZIP_DEFLATED)
     else:
         path.mkdir(parents=True, exist_ok=True)
         if any(path.iterdir()):
@@ -213,7 +227,11 @@ class _Source:
 
     def names(self) -> set[str]:
         if self.path.is_dir():
-            names = {entry.relative_to(self.path).as_posix() for entry in self.path.rglob("*") if not entry.is_dir()}
+            names = {
+                entry.relative_to(self.path).as_posix()
+                for entry in self.path.rglob("*")
+                if entry.is_symlink() or not entry.is_dir()
+            }
         else:
             with self._archive() as archive:
                 names = {info.filename for info in archive.infolist() if not info.is_dir()}
@@ -230,16 +248,19 @@ class _Source:
         limit = min(limit, MAX_FILE_BYTES)
         if self.path.is_dir():
             file = self.path / name
-            if file.is_symlink():
-                raise BundleError(f"{name} in the bundle is a link.")
-            with file.open("rb") as stream:
-                content = stream.read(limit + 1)
+            if file.is_symlink() or not file.is_file():
+                raise BundleError(f"{name} in the bundle is not a plain file.")
+            try:
+                with file.open("rb") as stream:
+                    content = stream.read(limit + 1)
+            except OSError as error:
+                raise BundleError(f"{name} in the bundle cannot be read: {error.strerror}.") from error
         else:
             with self._archive() as archive:
                 try:
                     with archive.open(name) as stream:
                         content = stream.read(limit + 1)
-                except (zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError) as error:
+                except _DAMAGED_ARCHIVE as error:
                     raise BundleError(f"{name} in the bundle's archive is damaged.") from error
         if len(content) > limit:
             raise BundleError(f"{name} in the bundle is larger than stated.")
@@ -248,5 +269,5 @@ class _Source:
     def _archive(self) -> zipfile.ZipFile:
         try:
             return zipfile.ZipFile(self.path)
-        except (zipfile.BadZipFile, OSError) as error:
+        except _DAMAGED_ARCHIVE as error:
             raise BundleError(f"{self.path} is neither a bundle folder nor an archive.") from error

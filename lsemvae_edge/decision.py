@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from lsemvae_edge.errors import BundleError
 from lsemvae_edge.result import INCONCLUSIVE, NOT_ASKED, TaskResult, Wording
 from lsemvae_edge.runtime import Output
 from lsemvae_edge.spec import GuardSpec, ModelSpec, TaskSpec
@@ -61,7 +62,14 @@ def decide(spec: ModelSpec, output: Output, seen: Circumstances) -> dict[str, Ta
     -------
     dict of task name to TaskResult
         In the order of ``spec.tasks``; probabilities are filled unless a task was not asked.
+
+    Raises
+    ------
+    BundleError
+        If the model gave a logit that is not finite: something is broken, and that is no answer about a person.
     """
+    if not np.isfinite(output.logits).all():
+        raise BundleError("The model gave a number that is none.", "Run `lsemvae-edge verify`, and record again.")
     probabilities = {task.name: probability(task, float(output.logits[task.output])) for task in spec.tasks}
     refusal = _refusal(spec, output, seen)
     results = {}
@@ -85,8 +93,8 @@ def probability(task: TaskSpec, logit: float) -> float:
 
 
 def tripped(guards: Sequence[GuardSpec], output: Output) -> set[str]:
-    """Return the kinds of the guards that object; a logit that is no number always does."""
-    return {guard.kind for guard in guards if not float(output.logits[guard.output]) < guard.max_logit}
+    """Return the kinds of the guards that object."""
+    return {guard.kind for guard in guards if float(output.logits[guard.output]) >= guard.max_logit}
 
 
 def word(
@@ -130,7 +138,7 @@ def word(
 def _refusal(spec: ModelSpec, output: Output, seen: Circumstances) -> str | None:
     """Return why no task may be answered, or None."""
     objections = tripped(spec.guards, output)
-    if not np.isfinite(output.logits).all() or "not_ecg" in objections:
+    if "not_ecg" in objections:
         return NOT_ECG
     if not any(set(accepted) <= set(seen.available_leads) for accepted in spec.accepted_lead_sets):
         return LEADS_NOT_ACCEPTED

@@ -4,6 +4,7 @@ Written once, at training, into a bundle's manifest; every later stage reads it.
 Unknown or missing keys are refused, so that a newer contract is never half understood.
 """
 
+import math
 import types
 from dataclasses import dataclass, fields, is_dataclass
 from functools import lru_cache
@@ -151,6 +152,8 @@ class ModelSpec:
         if len(primaries) != 1:
             raise BundleError(f"A model needs exactly one primary task, this one has {len(primaries)}.")
         names = {task.name for task in self.tasks}
+        if len(names) != len(self.tasks):
+            raise BundleError(f"Two tasks share a name among {', '.join(task.name for task in self.tasks)}.")
         for task in self.tasks:
             if not 0 <= task.output < len(self.outputs):
                 raise BundleError(f"Task {task.name} reads logit {task.output} of {len(self.outputs)}.")
@@ -212,7 +215,7 @@ def _convert(hint: Any, value: Any, where: str) -> Any:
         return {str(key): _convert(get_args(hint)[1], item, f"{where}.{key}") for key, item in value.items()}
     if hint is Any:
         return value
-    if hint is float and isinstance(value, int | float) and not isinstance(value, bool):
+    if hint is float and isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value):
         return float(value)
     if isinstance(hint, type) and isinstance(value, hint) and isinstance(value, bool) == (hint is bool):
         return value

@@ -28,9 +28,9 @@ def restore(weights: bytes, config: bytes) -> Student:
     BundleError
         If the files do not belong together.
     """
-    student = Student(from_dict(StudentConfig, json.loads(config), CONFIG))
     try:
+        student = Student(from_dict(StudentConfig, json.loads(config), CONFIG))
         student.load_state_dict(load(weights))
-    except (RuntimeError, SafetensorError) as error:
+    except (RuntimeError, ValueError, SafetensorError) as error:
         raise BundleError(f"{WEIGHTS} does not fit {CONFIG}.") from error
     return channels_last(student).eval()

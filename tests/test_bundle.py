@@ -59,6 +59,9 @@ def test_the_same_content_gives_the_same_archive(dummy_bundle, tmp_path):
     dummy_bundle(tmp_path / "a.zip", files=files)
     dummy_bundle(tmp_path / "b.zip", files=dict(reversed(files.items())))
     assert (tmp_path / "a.zip").read_bytes() == (tmp_path / "b.zip").read_bytes()
+    with zipfile.ZipFile(tmp_path / "a.zip") as archive:
+        # The two were written in one second, so that their clocks prove nothing.
+        assert {entry.date_time for entry in archive.infolist()} == {(1980, 1, 1, 0, 0, 0)}
 
 
 def test_a_folder_that_is_not_empty_is_not_written_to(dummy_bundle, tmp_path):

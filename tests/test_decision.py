@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from lsemvae_edge import decision
 from lsemvae_edge.decision import Circumstances, decide, probability, tripped, unanswered, word
+from lsemvae_edge.errors import BundleError
 from lsemvae_edge.leads import LIMB_LEADS
 from lsemvae_edge.result import SCHEMA, ModelInfo, QualityResult, RecordInfo, ScreeningResult, TaskResult
 from lsemvae_edge.runtime import Output
@@ -133,7 +134,6 @@ def test_a_guard_objects_from_its_level_on(model_spec):
     assert tripped(model_spec.guards, output(swap=just_below)) == set()
     assert tripped(model_spec.guards, output(swap=1.0)) == {"electrode_swap"}
     assert tripped(model_spec.guards, output(swap=1.0, not_ecg=2.0)) == {"electrode_swap", "not_ecg"}
-    assert tripped(model_spec.guards, output(swap=np.nan)) == {"electrode_swap"}
     assert tripped(model_spec.guards, output(swap=np.inf)) == {"electrode_swap"}
 
 
@@ -203,12 +203,8 @@ def test_nothing_ever_reassures_outside_the_intended_use(model_spec, seen, prima
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
 @pytest.mark.parametrize("which", ["primary", "side", "swap", "not_ecg"])
 def test_a_logit_that_is_no_number_is_never_answered(model_spec, which, value):
-    results = decided(model_spec, **{"primary": 3.0, "side": 4.0, which: value})
-    assert {result.outcome for result in results.values()} <= {"inconclusive", "not_asked"}
-    assert results[PRIMARY].reason == decision.NOT_ECG
-    # NaN is no JSON, and no probability.
-    for result in results.values():
-        assert result.probability is None or 0 <= result.probability <= 1
+    with pytest.raises(BundleError, match="a number that is none"):
+        decided(model_spec, **{"primary": 3.0, "side": 4.0, which: value})
 
 
 def test_the_side_is_asked_only_when_the_pattern_is_likely(model_spec):

@@ -79,10 +79,10 @@ def guards(logits: NDArray[np.float32], validation: Cohort) -> tuple[GuardSpec, 
     The swap guard is also held below one in twenty of the records whose right-axis morphology resembles a reversal.
     """
     resembling = logits[validation.right_axis_like, 2]
-    swap = float(np.quantile(logits[:, 2], 1 - SWAP_FALSE_ALARMS))
+    swap = float(np.quantile(logits[:, 2], 1 - SWAP_FALSE_ALARMS, method="higher"))
     if resembling.size:
-        swap = max(swap, float(np.quantile(resembling, 0.95)))
-    strange = float(np.quantile(logits[:, 3], 1 - NOT_ECG_FALSE_ALARMS))
+        swap = max(swap, float(np.quantile(resembling, 0.95, method="higher")))
+    strange = float(np.quantile(logits[:, 3], 1 - NOT_ECG_FALSE_ALARMS, method="higher"))
     return (
         GuardSpec("electrode_swap", 2, round(swap + 1e-3, 4)),
         GuardSpec("not_ecg", 3, round(strange + 1e-3, 4)),

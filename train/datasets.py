@@ -192,7 +192,8 @@ def listed_ids() -> dict[str, str]:
 def _band_of_limb_only(record: Record) -> Record:
     """Filter as `LIMB_ONLY` was before it was published: Butterworth of order 4, 0.5-40 Hz, forwards and backwards."""
     sections = butter(4, (0.5, 40.0), "bandpass", fs=record.fs_hz, output="sos")
-    return replace(record, signal_mv=sosfiltfilt(sections, record.signal_mv, axis=1).astype(np.float32))
+    bridged, _ = preprocess.bridge_gaps(record.signal_mv.astype(np.float64), record.gaps.any(axis=0), 0)
+    return replace(record, signal_mv=sosfiltfilt(sections, bridged, axis=1).astype(np.float32))
 
 
 def _packed(folder: Path, mv_per_unit: float, amplitude: Amplitude) -> Iterator[Entry]:

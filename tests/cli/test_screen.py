@@ -245,6 +245,14 @@ def test_a_folder_screens_each_recording_once(cli, heart_record, tmp_path):
     assert [json.loads(line)["record"]["id"] for line in out.splitlines()] == ["a", "b"]
 
 
+def test_a_folder_leaves_out_no_recording_that_shares_its_name_with_a_wfdb_header(cli, heart_record, tmp_path):
+    formats.write(heart_record(12.0), tmp_path / "visit.hea")
+    formats.write(heart_record(12.0, seed=5), tmp_path / "visit.csv")
+    code, out, _ = cli("screen", tmp_path, "--json")
+    assert code == 0
+    assert len({json.loads(line)["record"]["sha256"] for line in out.splitlines()}) == 2
+
+
 def test_the_loaded_model_is_used_for_all(cli, folder, monkeypatch):
     from lsemvae_edge import runtime
 
