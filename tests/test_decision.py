@@ -177,7 +177,7 @@ circumstances = st.builds(
     pacemaker=st.none() | st.booleans(),
     electrodes_confirmed=st.booleans(),
 )
-logits = st.floats(width=32)
+logits = st.floats(width=32, allow_nan=False, allow_infinity=False)
 
 
 @given(circumstances, logits, logits, logits, logits)
