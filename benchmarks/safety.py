@@ -43,7 +43,7 @@ class Row:
     @property
     def share(self) -> float:
         """Share that got an answer."""
-        return self.answered / self.n if self.n else float("nan")
+        return self.answered / max(self.n, 1)
 
 
 @dataclass(frozen=True)
@@ -62,10 +62,10 @@ class Operating:
     specificity_answered: metrics.Interval | None
     sensitivity_all: metrics.Interval | None
     specificity_all: metrics.Interval | None
-    brier: float
-    brier_constant: float
-    calibration_error: float
-    predictive_values: dict[str, tuple[float, float]]
+    brier: float | None
+    brier_constant: float | None
+    calibration_error: float | None
+    predictive_values: dict[str, tuple[float | None, float | None]]
 
 
 def measure(*, final: bool, seed: int, say: Say) -> tuple[list[Row], list[Operating]]:
@@ -149,9 +149,9 @@ def operating_point(
         specificity_answered=specificity,
         sensitivity_all=share(called, truth),
         specificity_all=share(right_negative, ~truth),
-        brier=metrics.brier(truth[ran], probability),
-        brier_constant=metrics.brier(truth[ran], np.full(ran.sum(), truth[ran].mean())),
-        calibration_error=metrics.calibration_error(truth[ran], probability),
+        brier=metrics.brier(truth[ran], probability) if ran.any() else None,
+        brier_constant=metrics.brier(truth[ran], np.full(ran.sum(), truth[ran].mean())) if ran.any() else None,
+        calibration_error=metrics.calibration_error(truth[ran], probability) if ran.any() else None,
         predictive_values=values,
     )
 
@@ -172,8 +172,11 @@ def operating_table(points: Iterable[Operating]) -> str:
         )
         cells = [point.set, f"{point.n} ({point.positive})", f"{point.answered / point.n:.1%}"]
         cells += [f"{s.value:.3f} ({s.low:.3f} to {s.high:.3f})" if s else "-" for s in shares]
-        cells += [f"{point.brier:.4f} ({point.brier_constant:.4f})", f"{point.calibration_error:.3f}"]
-        cells.append(", ".join(f"{ppv:.2f} / {npv:.3f}" for ppv, npv in point.predictive_values.values()))
+        cells += [
+            f"{_figure(point.brier, 4)} ({_figure(point.brier_constant, 4)})",
+            _figure(point.calibration_error, 3),
+        ]
+        cells.append(", ".join(f"{_figure(p, 2)} / {_figure(n, 3)}" for p, n in point.predictive_values.values()))
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
 
@@ -193,13 +196,17 @@ def table(rows: Iterable[Row]) -> str:
     return "\n".join(lines)
 
 
-def _predictive_values(sensitivity: float, specificity: float, prevalence: float) -> tuple[float, float]:
+def _figure(value: float | None, digits: int) -> str:
+    return "-" if value is None else f"{value:.{digits}f}"
+
+
+def _predictive_values(sensitivity: float, specificity: float, prevalence: float) -> tuple[float | None, float | None]:
     """Return positive and negative predictive value by Bayes' rule."""
     seen_ill, seen_well = sensitivity * prevalence, (1 - specificity) * (1 - prevalence)
     unseen_ill, unseen_well = (1 - sensitivity) * prevalence, specificity * (1 - prevalence)
     return (
-        seen_ill / (seen_ill + seen_well) if seen_ill + seen_well else float("nan"),
-        unseen_well / (unseen_ill + unseen_well) if unseen_ill + unseen_well else float("nan"),
+        seen_ill / (seen_ill + seen_well) if seen_ill + seen_well else None,
+        unseen_well / (unseen_ill + unseen_well) if unseen_ill + unseen_well else None,
     )
 
 
@@ -274,7 +281,8 @@ def _stability(run: Callable[[Record], ScreeningResult], listed: list[datasets.E
 
 def _resampled(record: Record, up: int, down: int) -> Record:
     signal = resample_poly(np.nan_to_num(record.signal_mv), up, down, axis=1).astype(np.float32)
-    return replace(record, signal_mv=signal, gaps=np.isnan(signal), fs_hz=record.fs_hz * up / down)
+    nearest = np.minimum(np.arange(signal.shape[1]) * down // up, record.n_samples - 1)
+    return replace(record, signal_mv=signal, gaps=record.gaps[:, nearest], fs_hz=record.fs_hz * up / down)
 
 
 def _twelve_bit(record: Record) -> Record:

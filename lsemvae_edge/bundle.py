@@ -165,9 +165,12 @@ def default() -> Bundle:
         If the shipped files were changed after the package was built.
     """
     folder = Path(__file__).parent / "bundles"
-    anchors = json.loads((folder / "anchors.json").read_text())
     bundle = load(folder / DEFAULT_NAME)
-    if bundle.sha256 != anchors[DEFAULT_NAME]:
+    try:
+        anchored = json.loads((folder / "anchors.json").read_text())[DEFAULT_NAME]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise BundleError("The package's anchor of its bundle is missing.", "Reinstall the package.") from error
+    if bundle.sha256 != anchored:
         raise BundleError("The shipped bundle is not the one this package was released with.", "Reinstall the package.")
     return bundle
 
@@ -248,7 +251,9 @@ class _Source:
         limit = min(limit, MAX_FILE_BYTES)
         if self.path.is_dir():
             file = self.path / name
-            if file.is_symlink() or not file.is_file():
+            if file.is_symlink():
+                raise BundleError(f"{name} in the bundle is a link.")
+            if not file.is_file():
                 raise BundleError(f"{name} in the bundle is not a plain file.")
             try:
                 with file.open("rb") as stream:

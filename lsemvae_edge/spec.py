@@ -215,8 +215,10 @@ def _convert(hint: Any, value: Any, where: str) -> Any:
         return {str(key): _convert(get_args(hint)[1], item, f"{where}.{key}") for key, item in value.items()}
     if hint is Any:
         return value
-    if hint is float and isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value):
-        return float(value)
+    if hint is float:
+        if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value):
+            return float(value)
+        raise BundleError(f"{where} is {value!r}, which is no finite number.")
     if isinstance(hint, type) and isinstance(value, hint) and isinstance(value, bool) == (hint is bool):
         return value
     raise BundleError(f"{where} is {value!r}, which is not {hint}.")

@@ -20,7 +20,7 @@ import torch
 from numpy.typing import NDArray
 
 from lsemvae_edge.bundle import ModelFile
-from lsemvae_edge.errors import LsemvaeError
+from lsemvae_edge.errors import ExitCode, LsemvaeError
 from lsemvae_edge.model import Student, fold_batch_norm
 
 FLOAT_OPERATIONS = ("DIV", "MUL", "ADD", "MAXIMUM", "OUTPUT")
@@ -31,6 +31,7 @@ _OUTPUT_NUMBER = re.compile(r"output_(\d+)")
 class QuantizationError(LsemvaeError):
     """A conversion failed or its result broke a gate; nothing was released."""
 
+    code = ExitCode.BUNDLE_REFUSED
     default_next_step = "Nothing was written; the message names the gate that failed."
 
 

@@ -2,9 +2,10 @@
 
 import argparse
 import json
+import os
 import sys
 from collections.abc import Sequence
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from lsemvae_edge import __version__
 from lsemvae_edge.cli import bench, doctor, export, screen, train, verify
@@ -27,16 +28,24 @@ def main(argv: Sequence[str] | None = None) -> int:
         # A kiosk's console may know fewer characters than a device's name holds.
         getattr(stream, "reconfigure", lambda **_: None)(errors="replace")
     try:
+        code = _run(arguments)
+        sys.stdout.flush()
+        return code
+    except BrokenPipeError:
+        # Python flushes once more at exit, into the reader that went away.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return int(ExitCode.DONE)
+    except KeyboardInterrupt:
+        return 130
+
+
+def _run(arguments: list[str]) -> int:
+    try:
         options = _parser().parse_args(arguments)
         return int(options.run(options))
     except LsemvaeError as error:
         report_error(error, as_json="--json" in arguments)
         return int(error.code)
-    except BrokenPipeError:
-        sys.stderr.close()
-        return int(ExitCode.DONE)
-    except KeyboardInterrupt:
-        return 130
 
 
 def report_error(error: LsemvaeError, *, as_json: bool) -> None:
@@ -59,6 +68,10 @@ def error_object(error: LsemvaeError) -> dict[str, object]:
 
 class _Parser(argparse.ArgumentParser):
     """Reports wrong usage as an error of the package, so that ``--json`` holds for it too."""
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        # An abbreviated --json would be obeyed by the command and missed by the error.
+        super().__init__(*args, **{**options, "allow_abbrev": False})
 
     def error(self, message: str) -> NoReturn:
         raise UsageError(f"{message[:1].upper()}{message[1:]}.", f"Run `{self.prog} --help`.")

@@ -132,6 +132,8 @@ class _Station:
 
 def _recordings(paths: list[Path]) -> list[Path]:
     """List the recordings; of a folder every file but the hidden ones and the signal files of WFDB headers."""
+    from lsemvae_edge.formats.wfdb import SIGNAL_EXTENSIONS
+
     listed: list[Path] = []
     for path in paths:
         if not path.is_dir():
@@ -139,7 +141,7 @@ def _recordings(paths: list[Path]) -> list[Path]:
             continue
         files = sorted(file for file in path.iterdir() if file.is_file() and not file.name.startswith("."))
         headers = {file.stem for file in files if file.suffix == ".hea"}
-        inside = [file for file in files if file.suffix == ".hea" or file.stem not in headers]
+        inside = [file for file in files if file.suffix not in SIGNAL_EXTENSIONS or file.stem not in headers]
         if not inside:
             raise BadInputError(f"{path} is a folder without recordings.", "Name a recording.")
         listed += inside

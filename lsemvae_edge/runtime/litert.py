@@ -36,8 +36,11 @@ class LiteRTSession:
         if signal.shape != (shape[1], shape[3]):
             raise BundleError(f"The model takes {shape[1]} leads of {shape[3]} samples, not {signal.shape}.")
         fed = self._quantize(signal)
-        self._interpreter.set_tensor(self._input["index"], fed.reshape(shape))
-        self._interpreter.invoke()
+        try:
+            self._interpreter.set_tensor(self._input["index"], fed.reshape(shape))
+            self._interpreter.invoke()
+        except (ValueError, RuntimeError) as error:
+            raise BundleError(f"{self.model.path} does not run in {self.runtime}: {error}") from error
         logits, mu, logvar = (self._interpreter.get_tensor(index)[0] for index in self._outputs)
         return Output(logits, mu, logvar, fed)
 

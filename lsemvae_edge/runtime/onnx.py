@@ -28,7 +28,10 @@ class OnnxSession:
             )
         names = [self.model.logits, self.model.mu, self.model.logvar]
         fed = signal.astype(np.float32)
-        logits, mu, logvar = self._session.run(names, {self.model.input: fed.reshape(self._shape)})
+        try:
+            logits, mu, logvar = self._session.run(names, {self.model.input: fed.reshape(self._shape)})
+        except Exception as error:
+            raise BundleError(f"{self.model.path} does not run in {self.runtime}: {error}") from error
         return Output(logits[0], mu[0], logvar[0], fed)
 
 

@@ -102,14 +102,15 @@ def open_session(bundle: Bundle, runtime: str | None = None) -> Session:
         for model in sorted(bundle.manifest.models, key=lambda model: model.precision != "int8"):
             if engine.installed and model.format == engine.format:
                 return engine.open(bundle.read(model.path), model)
-    held = ", ".join(sorted({model.format for model in bundle.manifest.models}))
-    names = ", ".join(engine.name for engine in wanted)
-    packages = [
-        f"lsemvae-edge[{engine.extra}]" if engine.extra else engine.package.replace("_", "-")
-        for engine in wanted
-        if any(model.format == engine.format for model in bundle.manifest.models)
-    ]
+    held = {model.format for model in bundle.manifest.models}
+    fitting = [engine for engine in wanted if engine.format in held]
+    if not fitting:
+        raise RuntimeUnavailableError(
+            f"The bundle holds {', '.join(sorted(held))}; {wanted[0].name} runs {wanted[0].format}.",
+            f"Make a bundle that has it: lsemvae-edge export --format {wanted[0].format} --out NEW",
+        )
+    package = f"lsemvae-edge[{fitting[0].extra}]" if fitting[0].extra else fitting[0].package.replace("_", "-")
     raise RuntimeUnavailableError(
-        f"No usable runtime: the bundle holds {held}, and none of {names} is installed that runs it.",
-        f"Install one: pip install '{packages[0]}'" if packages else "Choose another runtime or another bundle.",
+        f"None of {', '.join(engine.name for engine in fitting)} is installed, which run the bundle's model.",
+        f"Install one: pip install '{package}'",
     )
