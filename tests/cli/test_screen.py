@@ -382,7 +382,7 @@ def test_a_runtime_that_cannot_run_the_bundle_says_what_to_do(cli, folder):
     assert code == 5
     assert out == ""
     assert "tflite" in err
-    assert "another runtime or another bundle" in err
+    assert "lsemvae-edge export --format onnx" in err
 
 
 def test_a_model_that_fails_while_it_runs_is_5(cli, folder, monkeypatch):
