@@ -21,15 +21,14 @@ from numpy.typing import NDArray
 from lsemvae_edge import bundle as bundles
 from lsemvae_edge import metrics, preprocess
 from lsemvae_edge.bundle import Bundle
+from lsemvae_edge.model import StudentConfig
 from lsemvae_edge.quantize import build, weights
 from lsemvae_edge.runtime import open_session
 from lsemvae_edge.train import augment, datasets
-from lsemvae_edge.train.baseline import PlainCNN
+from lsemvae_edge.train.baseline import BASELINE_CONFIG, fit_baseline
 from lsemvae_edge.train.datasets import Cohort
-from lsemvae_edge.train.fit import FitConfig, fit, predict
+from lsemvae_edge.train.fit import OUTPUTS, FitConfig, predict
 
-BASELINE_CONFIG = FitConfig(epochs=20, guard_weight=0.0, perturb=False, swapped_per_batch=1, not_ecg_per_batch=1)
-"""The plain CNN learns the two tasks alone, as the anchors it stands for did."""
 N_FOLDS = 5
 LEDGER = Path(__file__).parent / "ledger.jsonl"
 MODELS = ("float student", "int8 student", "plain CNN")
@@ -73,13 +72,11 @@ def evaluate(
     if not final:
         held_out = held_out.select(held_out.fold == metrics.VALIDATION_FOLD)
     training = teaching.select(teaching.fold < metrics.VALIDATION_FOLD)
-    baselines = _run(
-        [_Job("cnn", seed, "folds 1-8", training, held_out) for seed in range(seeds)], work, processes, say
-    )
+    found = _run([_Job("cnn", seed, "folds1-8", training, held_out) for seed in range(seeds)], work, processes, say)
     scores = {
         "float student": [_float_scores(bundle, held_out)],
         "int8 student": [_bundle_scores(bundle, held_out)],
-        "plain CNN": baselines,
+        "plain CNN": [scores["plain CNN"] for scores in found],
     }
     rows = []
     for name, mask in _sets(held_out):
@@ -175,7 +172,10 @@ def _bundle_scores(bundle: Bundle, cohort: Cohort) -> Scores:
 
 
 class _Job:
-    """One training whose predictions on other patients' recordings are kept on disk."""
+    """One training whose predictions on other patients' recordings are kept on disk.
+
+    Of kind ``cnn`` the plain CNN alone; of kind ``chain`` the CNN, the student that learns from it, and its int8 form.
+    """
 
     def __init__(self, kind: str, seed: int, name: str, training: Cohort, held_out: Cohort) -> None:
         self.kind, self.seed, self.name = kind, seed, name
@@ -183,35 +183,29 @@ class _Job:
 
     def path(self, work: Path) -> Path:
         """Name the result after everything that decides it."""
-        config = (BASELINE_CONFIG if self.kind == "cnn" else FitConfig()).model_copy(update={"seed": self.seed})
         ids = "|".join([*self.training.record_id, "/", *self.held_out.record_id])
-        key = f"{self.kind} {config.model_dump_json()} {preprocess.default_spec()} {ids}"
-        return (
-            work / f"{self.kind}-{self.name.replace(' ', '')}-{self.seed}-{sha256(key.encode()).hexdigest()[:12]}.npz"
-        )
+        recipe = f"{BASELINE_CONFIG} {FitConfig()} {StudentConfig()}" if self.kind == "chain" else f"{BASELINE_CONFIG}"
+        key = sha256(f"{recipe} {preprocess.default_spec()} {ids}".encode()).hexdigest()[:12]
+        return work / f"{self.kind}-{self.name}-{self.seed}-{key}.npz"
 
     def run(self, work: Path) -> Path:
         torch.set_num_threads(1)
         path, spec = self.path(work), preprocess.default_spec()
-        if self.kind == "cnn":
-            config = BASELINE_CONFIG.model_copy(update={"seed": self.seed})
-            torch.manual_seed(config.seed)
-            model = fit(PlainCNN(n_outputs=4), self.training, spec, config)
-            results = {"float": predict(model, self.held_out.pairs, spec)}
-        else:
+        teacher = fit_baseline(self.training, spec, self.seed)
+        results = {"plain CNN": predict(teacher, self.held_out.pairs, spec)}
+        if self.kind == "chain":
             config = FitConfig(seed=self.seed)
-            student, int8_file = build.fit_and_quantize(self.training, spec, config, lambda _: None)
-            results = {
-                "float": predict(student, self.held_out.pairs, spec),
-                "int8": build.run_int8(int8_file, self.held_out.pairs, spec),
-            }
+            student = build.fit_student(self.training, spec, config, teacher)
+            int8_file = build.quantize(student, self.training, spec, self.seed)
+            results["float student"] = predict(student, self.held_out.pairs, spec)
+            results["int8 student"] = build.run_int8(int8_file, self.held_out.pairs, spec)
         draft = path.with_suffix(f".{os.getpid()}.npz")
         np.savez(draft, allow_pickle=False, **results)
         draft.replace(path)
         return path
 
 
-def _run(jobs: list[_Job], work: Path, processes: int, say: Say, form: str = "float") -> list[Scores]:
+def _run(jobs: list[_Job], work: Path, processes: int, say: Say) -> list[dict[str, Scores]]:
     todo = [job for job in jobs if not job.path(work).is_file()]
     if todo:
         say(f"{len(todo)} of {len(jobs)} trainings to do in {work}")
@@ -221,7 +215,7 @@ def _run(jobs: list[_Job], work: Path, processes: int, say: Say, form: str = "fl
     scores = []
     for job in jobs:
         with np.load(job.path(work), allow_pickle=False) as kept:
-            scores.append(kept[form])
+            scores.append({model: kept[model] for model in kept.files})
     return scores
 
 
@@ -241,26 +235,17 @@ def cross_validation(
     strata = cohort.right_heart + 2 * np.maximum(cohort.heart_side, 0)
     folds = metrics.patient_folds(cohort.patient, strata, N_FOLDS)
     jobs = [
-        (model, kind, form, seed, fold)
-        for model, kind, form in (
-            ("float student", "student", "float"),
-            ("int8 student", "student", "int8"),
-            ("plain CNN", "cnn", "float"),
-        )
+        _Job("chain", seed, f"cv{fold}", teaching.select(folds != fold), cohort.select(folds == fold))
         for seed in range(seeds)
         for fold in range(N_FOLDS)
     ]
-    made = {
-        (kind, seed, fold): _Job(kind, seed, f"cv{fold}", teaching.select(folds != fold), cohort.select(folds == fold))
-        for _, kind, _, seed, fold in jobs
-    }
-    _run(list(made.values()), work, processes, say)
+    found = _run(jobs, work, processes, say)
     pooled: dict[str, list[Scores]] = {}
-    for model, kind, form in dict.fromkeys((m, k, f) for m, k, f, _, _ in jobs):
+    for model in MODELS:
         for seed in range(seeds):
-            scores = np.empty((len(cohort), 4), dtype=np.float32)
+            scores = np.empty((len(cohort), len(OUTPUTS)), dtype=np.float32)
             for fold in range(N_FOLDS):
-                scores[folds == fold] = _run([made[kind, seed, fold]], work, processes, say, form)[0]
+                scores[folds == fold] = found[seed * N_FOLDS + fold][model]
             pooled.setdefault(model, []).append(scores)
     return _rows("B: 5-fold cross-validation", cohort, pooled)
 

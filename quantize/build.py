@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import nn
 
 from lsemvae_edge import bundle as bundles
 from lsemvae_edge import golden, metrics, preprocess
@@ -28,6 +29,7 @@ from lsemvae_edge.runtime.litert import open_model
 from lsemvae_edge.spec import IntendedUse, ModelSpec, PreprocessSpec
 from lsemvae_edge.synthetic.heart import Heart, simulate
 from lsemvae_edge.train import augment, calibrate, datasets, labels
+from lsemvae_edge.train.baseline import fit_baseline
 from lsemvae_edge.train.fit import OUTPUTS, FitConfig, fit, predict
 
 GOLDEN = "golden.npz"
@@ -60,7 +62,16 @@ def build(folder: Path, out: Path, config: FitConfig, say: Say) -> Bundle:
     training, rejected = datasets.load_cohort(taught, spec, same_band=True)
     chosen_by = [entry for entry in usable if entry.fold == metrics.VALIDATION_FOLD]
     validation, also_rejected = datasets.load_cohort(chosen_by, spec)
-    student, int8_file = fit_and_quantize(training, spec, config, say)
+
+    def progress(epoch: int, loss: float) -> None:
+        say(f"epoch {epoch + 1}: loss {loss:.4f}")
+
+    say("Fitting the teacher, a plain CNN")
+    teacher = fit_baseline(training, spec, config.seed, progress)
+    say("Fitting the student")
+    student = fit_student(training, spec, config, teacher, progress)
+    say("Converting and quantizing")
+    int8_file = quantize(student, training, spec, config.seed)
     say("Calibrating on fold 9")
     logits = run_int8(int8_file, validation.pairs, spec)
     contract = ModelSpec(
@@ -102,18 +113,23 @@ def anchor(name: str, bundle: Bundle) -> None:
     path.write_text(json.dumps({**anchors, name: bundle.sha256}, indent=1) + "\n")
 
 
-def fit_and_quantize(
-    training: datasets.Cohort, spec: PreprocessSpec, config: FitConfig, say: Say
-) -> tuple[Student, bytes]:
-    """Fit a student and quantize it; every learned step sees the training recordings only."""
+def fit_student(
+    training: datasets.Cohort,
+    spec: PreprocessSpec,
+    config: FitConfig,
+    teacher: nn.Module,
+    progress: Callable[[int, float], None] | None = None,
+) -> Student:
+    """Fit a ``small`` student that also learns from a teacher."""
     torch.manual_seed(config.seed)
-    student = channels_last(Student())
-    fitted = fit(student, training, spec, config, lambda epoch, loss: say(f"epoch {epoch + 1}: loss {loss:.4f}"))
+    fitted = fit(channels_last(Student()), training, spec, config, teacher, progress)
     assert isinstance(fitted, Student)
-    say("Converting and quantizing")
-    return fitted, litert.to_int8(
-        litert.to_tflite(fitted, spec.window_samples), calibration_inputs(training, spec, config.seed)
-    )
+    return fitted
+
+
+def quantize(student: Student, training: datasets.Cohort, spec: PreprocessSpec, seed: int) -> bytes:
+    """Return the int8 file of a student; activation ranges come from the training recordings only."""
+    return litert.to_int8(litert.to_tflite(student, spec.window_samples), calibration_inputs(training, spec, seed))
 
 
 def calibration_inputs(training: datasets.Cohort, spec: PreprocessSpec, seed: int) -> NDArray[np.float32]:

@@ -23,7 +23,7 @@ from lsemvae_edge.bundle import ModelFile
 from lsemvae_edge.errors import ExitCode, LsemvaeError
 from lsemvae_edge.model import Student, fold_batch_norm
 
-FLOAT_OPERATIONS = ("DIV", "MUL", "ADD", "MAXIMUM", "OUTPUT")
+FLOAT_OPERATIONS = ("DIV", "MUL", "ADD", "MAXIMUM", "CONCATENATION", "OUTPUT")
 FILE_NAME = "model.tflite"
 _OUTPUT_NUMBER = re.compile(r"output_(\d+)")
 

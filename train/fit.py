@@ -20,6 +20,7 @@ from lsemvae_edge.train.datasets import Cohort
 
 OUTPUTS = ("right_heart_pattern", "heart_side", "electrode_swap", "not_ecg")
 """Logits of the model in order: two tasks, two guards."""
+N_TASKS = 2
 
 
 class FitConfig(BaseModel):
@@ -40,6 +41,8 @@ class FitConfig(BaseModel):
     heart_side_weight: float = 0.5
     guard_weight: float = 0.3
     auxiliary_weight: float = 1.0
+    distill_weight: float = 1.0
+    distill_temperature: float = 2.0
     perturb: bool = True
 
 
@@ -60,6 +63,7 @@ def fit(
     cohort: Cohort,
     spec: PreprocessSpec,
     config: FitConfig,
+    teacher: nn.Module | None = None,
     progress: Callable[[int, float], None] | None = None,
 ) -> nn.Module:
     """Fit a model in place and return the moving average of its weights in evaluation mode.
@@ -73,6 +77,8 @@ def fit(
     spec : PreprocessSpec
         The contract that the cohort was conditioned with.
     config : FitConfig
+    teacher : Module, optional
+        A fitted model whose softened task logits are learned beside the labels (Hinton et al., arXiv:1503.02531).
     progress : callable, optional
         Told the epoch and its mean loss.
     """
@@ -97,7 +103,7 @@ def fit(
         losses = []
         for chosen in torch.split(order, config.batch_size):
             batch = _compose(pairs[chosen], targets[chosen], auxiliary[chosen], bank, spec, config, generator)
-            loss = _loss(model, side_head, batch, config)
+            loss = _loss(model, side_head, teacher, batch, config)
             optimizer.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
             nn.utils.clip_grad_norm_(model.parameters(), 1.0)
@@ -179,7 +185,7 @@ def _compose(
     )
 
 
-def _loss(model: nn.Module, side_head: nn.Module, batch: Batch, config: FitConfig) -> Tensor:
+def _loss(model: nn.Module, side_head: nn.Module, teacher: nn.Module | None, batch: Batch, config: FitConfig) -> Tensor:
     logits, mu, logvar = model(batch.x)
     weights = (1.0, config.heart_side_weight, config.guard_weight, config.guard_weight)
     loss = torch.zeros(())
@@ -187,6 +193,12 @@ def _loss(model: nn.Module, side_head: nn.Module, batch: Batch, config: FitConfi
         asked = ~batch.targets[:, column].isnan()
         if asked.any():
             loss = loss + weight * bce(logits[asked, column], batch.targets[asked, column])
+    if teacher is not None:
+        real = batch.x[: len(batch.auxiliary)]
+        with torch.no_grad():
+            soft = torch.sigmoid(teacher(real)[0][:, :N_TASKS] / config.distill_temperature)
+        hard = logits[: len(real), :N_TASKS] / config.distill_temperature
+        loss = loss + config.distill_weight * config.distill_temperature * bce(hard, soft)
     if mu is not None:
         known = ~batch.auxiliary.isnan()
         guessed = side_head(mu[: len(known)])[known]

@@ -25,7 +25,7 @@ class StudentConfig:
     kernels: tuple[int, ...] = (15, 5, 5, 5)
     strides: tuple[int, ...] = (4, 2, 2, 2)
     latent_dim: int = 32
-    hidden: int = 32
+    hidden: int = 64
     groups: tuple[tuple[int, ...], ...] = ((0, 1, 2), (3, 4, 5))
     dropout: float = 0.2
 
@@ -61,8 +61,9 @@ class Student(nn.Module):
     Notes
     -----
     ``forward`` takes (batch, n_leads, 1, n_samples) and returns ``logits (batch, n_outputs)``,
-    ``mu (batch, latent_dim)`` and ``logvar (batch, latent_dim)``. In training mode the heads see a sample of
-    the posterior (Kingma and Welling, arXiv:1312.6114), in evaluation mode its mean.
+    ``mu (batch, latent_dim)`` and ``logvar (batch, latent_dim)``. The heads read the fused posterior, in training mode
+    a sample of it (Kingma and Welling, arXiv:1312.6114), beside the means of the single leads, as the paper's
+    fine-tuning does.
     """
 
     def __init__(self, config: StudentConfig | None = None) -> None:
@@ -70,7 +71,7 @@ class Student(nn.Module):
         self.config = config or StudentConfig()
         self.encoders = nn.ModuleList(LeadEncoder(self.config) for _ in range(self.config.n_leads))
         self.heads = nn.Sequential(
-            nn.Linear(self.config.latent_dim, self.config.hidden),
+            nn.Linear(self.config.latent_dim * (1 + self.config.n_leads), self.config.hidden),
             nn.ReLU(),
             nn.Dropout(self.config.dropout),
             nn.Linear(self.config.hidden, self.config.n_outputs),
@@ -81,9 +82,10 @@ class Student(nn.Module):
         return [encoder(x[:, i : i + 1]) for i, encoder in enumerate(self.encoders)]
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        mu, logvar = hierarchical_fusion(self.encode(x), self.config.groups)
+        experts = self.encode(x)
+        mu, logvar = hierarchical_fusion(experts, self.config.groups)
         z = mu + torch.randn_like(mu) * torch.exp(0.5 * logvar) if self.training else mu
-        return self.heads(z), mu, logvar
+        return self.heads(torch.cat([z, *(lead_mu for lead_mu, _ in experts)], dim=1)), mu, logvar
 
 
 def channels_last(student: Student) -> Student:
