@@ -41,7 +41,7 @@ class FitConfig(BaseModel):
     heart_side_weight: float = 0.5
     guard_weight: float = 0.3
     auxiliary_weight: float = 1.0
-    distill_weight: float = 1.0
+    distill_weight: float = 4.0
     distill_temperature: float = 2.0
     perturb: bool = True
 
