@@ -111,15 +111,14 @@ def test_the_table_is_a_table():
 def test_a_finished_training_is_named_after_everything_that_decides_it(tmp_path, monkeypatch):
     cohort, other = cohort_of(), cohort_of(100)
 
-    def path(kind="cnn", seed=0, name="folds 1-8", training=cohort, held_out=other):
+    def path(kind="cnn", seed=0, name="folds1-8", training=cohort, held_out=other):
         return accuracy._Job(kind, seed, name, training, held_out).path(tmp_path)
 
     first = path()
     assert first == path()
     assert first.parent == tmp_path
-    assert " " not in first.name
     assert first.name.startswith("cnn-folds1-8-0-")
-    others = [path(kind="student"), path(seed=1), path(name="cv0"), path(training=other), path(held_out=cohort)]
+    others = [path(kind="chain"), path(seed=1), path(name="cv0"), path(training=other), path(held_out=cohort)]
     monkeypatch.setattr(accuracy, "BASELINE_CONFIG", accuracy.BASELINE_CONFIG.model_copy(update={"epochs": 1}))
     others.append(path())
     assert len({first, *others}) == 7
@@ -127,25 +126,26 @@ def test_a_finished_training_is_named_after_everything_that_decides_it(tmp_path,
 
 def test_finished_trainings_are_read_and_not_repeated(tmp_path, monkeypatch):
     cohort = cohort_of(40)
-    job = accuracy._Job("student", 0, "cv0", cohort, cohort)
-    np.savez(job.path(tmp_path), float=np.ones((40, 4)), int8=np.zeros((40, 4)))
+    job = accuracy._Job("chain", 0, "cv0", cohort, cohort)
+    np.savez(job.path(tmp_path), **{"float student": np.ones((40, 4)), "int8 student": np.zeros((40, 4))})
     monkeypatch.setattr(accuracy, "ProcessPoolExecutor", None)
     said = []
-    assert accuracy._run([job], tmp_path, 1, said.append)[0].all()
-    assert not accuracy._run([job], tmp_path, 1, said.append, "int8")[0].any()
+    (found,) = accuracy._run([job], tmp_path, 1, said.append)
+    assert found["float student"].all()
+    assert not found["int8 student"].any()
     assert said == []
 
 
 def test_a_training_leaves_one_whole_file(tmp_path, monkeypatch):
     short = accuracy.BASELINE_CONFIG.model_copy(update={"epochs": 1, "not_ecg_bank": 20})
-    monkeypatch.setattr(accuracy, "BASELINE_CONFIG", short)
+    monkeypatch.setattr("lsemvae_edge.train.baseline.BASELINE_CONFIG", short)
     cohort = cohort_of(16)
     job = accuracy._Job("cnn", 0, "small", cohort, cohort.select(slice(0, 3)))
     path = job.run(tmp_path)
     assert list(tmp_path.iterdir()) == [path]
     with np.load(path) as kept:
-        assert kept["float"].shape == (3, 4)
-        assert np.isfinite(kept["float"]).all()
+        assert kept["plain CNN"].shape == (3, 4)
+        assert np.isfinite(kept["plain CNN"]).all()
 
 
 def test_reading_fold_10_is_written_to_the_ledger(tmp_path, monkeypatch):

@@ -65,7 +65,7 @@ def fitted(cohort, spec, config):
     torch.manual_seed(0)
     model = Student(TINY)
     losses = []
-    return fit(model, cohort, spec, config, lambda epoch, loss: losses.append((epoch, loss))), losses
+    return fit(model, cohort, spec, config, progress=lambda epoch, loss: losses.append((epoch, loss))), losses
 
 
 @pytest.fixture(scope="module")
@@ -123,7 +123,7 @@ def test_a_model_without_latents_can_be_fitted_too(cohort, spec):
     torch.manual_seed(0)
     losses = []
     model = PlainCNN(channels=(8, 16))
-    fit(model, cohort, spec, QUICK.model_copy(update={"epochs": 3}), lambda _, loss: losses.append(loss))
+    fit(model, cohort, spec, QUICK.model_copy(update={"epochs": 3}), progress=lambda _, loss: losses.append(loss))
     assert losses[-1] < losses[0]
     assert predict(model, cohort.pairs, spec).shape == (N, 4)
 
@@ -198,9 +198,31 @@ def test_the_loss_learns_nothing_from_what_is_not_asked(composed):
         def forward(self, x):
             return logits, None, None
 
-    fitting._loss(Fixed(), torch.nn.Identity(), composed, QUICK).backward()
+    fitting._loss(Fixed(), torch.nn.Identity(), None, composed, QUICK).backward()
     assert (logits.grad[composed.targets.isnan()] == 0).all()
     assert (logits.grad[~composed.targets.isnan()] != 0).all()
+
+
+def test_a_teacher_pulls_the_task_logits_of_real_recordings_towards_its_own(composed):
+    logits = torch.zeros(composed.targets.shape, requires_grad=True)
+    real = len(composed.auxiliary)
+
+    class Fixed(torch.nn.Module):
+        def forward(self, x):
+            return logits, None, None
+
+    class Teacher(torch.nn.Module):
+        def forward(self, x):
+            assert len(x) == real
+            return torch.full((len(x), 4), 5.0), None, None
+
+    config = QUICK.model_copy(update={"distill_weight": 1.0})
+    labels_only = torch.autograd.grad(fitting._loss(Fixed(), torch.nn.Identity(), None, composed, config), logits)[0]
+    taught = torch.autograd.grad(fitting._loss(Fixed(), torch.nn.Identity(), Teacher(), composed, config), logits)[0]
+    pull = taught - labels_only
+    assert (pull[:real, :2] < 0).all()
+    assert (pull[real:] == 0).all()
+    assert (pull[:, 2:] == 0).all()
 
 
 def test_prediction_does_not_depend_on_what_else_is_predicted(once, cohort, spec):
