@@ -9,7 +9,7 @@ from lsemvae_edge.train.datasets import Cohort
 from lsemvae_edge.train.fit import OUTPUTS
 
 PRIMARY_SENSITIVITY = 0.80
-NO_ANSWER_SHARE = 0.05
+NO_ANSWER_SHARE = 0.03
 SWAP_FALSE_ALARMS = 0.03
 NOT_ECG_FALSE_ALARMS = 0.01
 
@@ -99,4 +99,15 @@ def _task_probabilities(
 def _band(probabilities: NDArray[np.float64], threshold: float, share: float) -> tuple[float, float]:
     rank = float(np.mean(probabilities < threshold))
     low, high = np.quantile(probabilities, [max(rank - share / 2, 0), min(rank + share / 2, 1)])
-    return round(float(low), 6), round(float(high), 6)
+    return _below(probabilities, low), _below(probabilities, high)
+
+
+def _below(probabilities: NDArray[np.float64], value: float) -> float:
+    """Return the middle between the probability at ``value`` or next above it and the one below.
+
+    An int8 model gives few distinct logits; a threshold on one of them would hang on its last digit.
+    """
+    attained = np.unique(probabilities)
+    position = min(int(np.searchsorted(attained, value)), attained.size - 1)
+    lower = attained[position - 1] if position else 0.0
+    return round(float((lower + attained[position]) / 2), 6)
