@@ -4,12 +4,10 @@ The fold rows are of the shipped file; the cross-validation rows are of the reci
 (fit, activation ranges) repeats inside each fold.
 """
 
-import json
 import os
 from collections.abc import Callable, Iterable
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict
-from datetime import UTC, datetime
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -20,6 +18,7 @@ from numpy.typing import NDArray
 
 from lsemvae_edge import bundle as bundles
 from lsemvae_edge import metrics, preprocess
+from lsemvae_edge.benchmarks import ledger
 from lsemvae_edge.bundle import Bundle
 from lsemvae_edge.model import StudentConfig
 from lsemvae_edge.quantize import build, weights
@@ -30,7 +29,6 @@ from lsemvae_edge.train.datasets import Cohort
 from lsemvae_edge.train.fit import OUTPUTS, FitConfig, predict
 
 N_FOLDS = 5
-LEDGER = Path(__file__).parent / "ledger.jsonl"
 MODELS = ("float student", "int8 student", "plain CNN")
 
 Say = Callable[[str], None]
@@ -82,7 +80,7 @@ def evaluate(
     for name, mask in _sets(held_out):
         rows += _rows(name, held_out.select(mask), {k: [s[mask] for s in v] for k, v in scores.items()})
     if final:
-        _append_to_ledger(bundle, [row for row in rows if row["set"] != "fold 9"])
+        ledger.append(bundle, "accuracy", [row for row in rows if row["set"] != "fold 9"])
     if cross_validate:
         rows += cross_validation(cohort, teaching, work, seeds, processes, say)
     return rows
@@ -248,15 +246,3 @@ def cross_validation(
                 scores[folds == fold] = found[seed * N_FOLDS + fold][model]
             pooled.setdefault(model, []).append(scores)
     return _rows("B: 5-fold cross-validation", cohort, pooled)
-
-
-def _append_to_ledger(bundle: Bundle, rows: list[dict[str, Any]]) -> None:
-    entry = {
-        "read_at": datetime.now(UTC).isoformat(timespec="seconds"),
-        "commit": bundle.manifest.provenance.get("commit"),
-        "bundle": bundle.spec.id,
-        "sha256": bundle.sha256,
-        "figures": rows,
-    }
-    with LEDGER.open("a") as ledger:
-        ledger.write(json.dumps(entry) + "\n")

@@ -5,7 +5,7 @@ Every row runs the whole way of a recording, quality, model and decision, as ``s
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +13,7 @@ from scipy.signal import resample_poly
 
 from lsemvae_edge import bundle as bundles
 from lsemvae_edge import decision, formats, metrics
+from lsemvae_edge.benchmarks import ledger
 from lsemvae_edge.record import Record
 from lsemvae_edge.result import INCONCLUSIVE, ScreeningResult
 from lsemvae_edge.runtime import open_session
@@ -108,6 +109,10 @@ def measure(*, final: bool, seed: int, say: Say) -> tuple[list[Row], list[Operat
     sample = folder / "kardia6l" / "kardia6l_svg_leads_mV.csv"
     if sample.is_file():
         rows.append(_tally("real recordings", "kardia6l", [run(formats.read(sample))]))
+    if final:
+        held_out = f"fold {metrics.TEST_FOLD}"
+        read = [asdict(row) for row in rows if row.kind == held_out]
+        ledger.append(bundle, "safety", read + [asdict(point) for point in operating if point.set == held_out])
     return rows, operating
 
 

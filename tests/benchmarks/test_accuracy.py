@@ -11,7 +11,7 @@ pytest.importorskip("litert_torch", reason="the benchmark quantizes, which needs
 
 from lsemvae_edge import bundle as bundles
 from lsemvae_edge import metrics
-from lsemvae_edge.benchmarks import accuracy
+from lsemvae_edge.benchmarks import accuracy, ledger
 from lsemvae_edge.train import datasets
 from lsemvae_edge.train.datasets import Cohort
 from lsemvae_edge.train.labels import N_AUXILIARY
@@ -149,12 +149,13 @@ def test_a_training_leaves_one_whole_file(tmp_path, monkeypatch):
 
 
 def test_reading_fold_10_is_written_to_the_ledger(tmp_path, monkeypatch):
-    ledger = tmp_path / "ledger.jsonl"
-    monkeypatch.setattr(accuracy, "LEDGER", ledger)
+    path = tmp_path / "ledger.jsonl"
+    monkeypatch.setattr(ledger, "LEDGER", path)
     bundle = bundles.default()
-    accuracy._append_to_ledger(bundle, [{"set": "fold 10", "n": 1}])
-    accuracy._append_to_ledger(bundle, [{"set": "fold 10", "n": 2}])
-    first, second = [json.loads(line) for line in ledger.read_text().splitlines()]
+    ledger.append(bundle, "accuracy", [{"set": "fold 10", "n": 1}])
+    ledger.append(bundle, "safety", [{"set": "fold 10", "n": 2}])
+    first, second = [json.loads(line) for line in path.read_text().splitlines()]
+    assert (first["what"], second["what"]) == ("accuracy", "safety")
     assert first["sha256"] == second["sha256"] == bundle.sha256
     assert first["bundle"] == bundle.spec.id
     assert first["figures"] == [{"set": "fold 10", "n": 1}]

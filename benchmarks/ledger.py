@@ -1,0 +1,33 @@
+"""Every reading of fold 10, kept with the bundle it was read for."""
+
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from lsemvae_edge.bundle import Bundle
+
+LEDGER = Path(__file__).parent / "ledger.jsonl"
+
+
+def append(bundle: Bundle, what: str, figures: list[dict[str, Any]]) -> None:
+    """Append one reading: when, of which bundle, and what came out.
+
+    Parameters
+    ----------
+    bundle : Bundle
+    what : str
+        ``accuracy`` or ``safety``.
+    figures : list of dict
+        Plain JSON values.
+    """
+    entry = {
+        "read_at": datetime.now(UTC).isoformat(timespec="seconds"),
+        "what": what,
+        "commit": bundle.manifest.provenance.get("commit"),
+        "bundle": bundle.spec.id,
+        "sha256": bundle.sha256,
+        "figures": figures,
+    }
+    with LEDGER.open("a") as stream:
+        stream.write(json.dumps(entry) + "\n")
