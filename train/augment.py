@@ -38,7 +38,8 @@ def degrade(pairs: Tensor, fs_hz: float, generator: torch.Generator) -> Tensor:
     level = _uniform(batch, 0.0, 0.15, generator) * _coin(batch, 0.7, generator)
     sway = _uniform(batch, 0.0, 0.4, generator) * _coin(batch, 0.7, generator)
     filtered = torch.where(_coin(batch, 0.5, generator) > 0, torch.fft.irfft(spectrum * band, n=length), pairs)
-    return filtered + rms * (level * noise + sway * wander)
+    noisy: Tensor = filtered + rms * (level * noise + sway * wander)
+    return noisy
 
 
 def perturb(pairs: Tensor, generator: torch.Generator) -> Tensor:

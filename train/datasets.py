@@ -192,7 +192,7 @@ def listed_ids() -> dict[str, str]:
 def _band_of_limb_only(record: Record) -> Record:
     """Filter as `LIMB_ONLY` was before it was published: Butterworth of order 4, 0.5-40 Hz, forwards and backwards."""
     sections = butter(4, (0.5, 40.0), "bandpass", fs=record.fs_hz, output="sos")
-    bridged, _ = preprocess.bridge_gaps(record.signal_mv.astype(np.float64), record.gaps.any(axis=0), 0)
+    bridged, _ = preprocess.bridge_gaps(record.signal_mv.astype(np.float64), np.logical_or.reduce(record.gaps), 0)
     return replace(record, signal_mv=sosfiltfilt(sections, bridged, axis=1).astype(np.float32))
 
 

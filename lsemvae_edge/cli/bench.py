@@ -46,8 +46,10 @@ def run_safety(options: argparse.Namespace) -> int:
         raise MissingExtraError("bench safety", "train") from error
     rows, points = safety.measure(final=options.final, seed=options.seed, say=say)
     if options.json:
-        for row in (*rows, *points):
+        for row in rows:
             print_json(asdict(row))
+        for point in points:
+            print_json(asdict(point))
     else:
         print(f"{safety.table(rows)}\n\n{safety.operating_table(points)}")
     return int(ExitCode.DONE)
