@@ -35,7 +35,8 @@ def rank_windows(vector: Array, excluded: NDArray[np.bool_], window: int, step: 
     if n_samples < window:
         return np.empty(0, dtype=np.intp)
     last = n_samples - window
-    starts = np.unique(np.append(np.arange(0, last + 1, step), last))
+    # Not numpy.unique: like numpy.median, it imports numpy.ma.
+    starts = np.array([*range(0, last, step), last])
     blocked = np.concatenate([[0], np.cumsum(excluded)])
     starts = starts[blocked[starts + window] == blocked[starts]]
     if starts.size < 2:
