@@ -18,7 +18,7 @@ from lsemvae_edge.quality.contact import (
     measure_leads,
 )
 from lsemvae_edge.quality.shape import Shape, measure
-from lsemvae_edge.quality.statistics import median
+from lsemvae_edge.quality.statistics import median, quantile
 from lsemvae_edge.quality.windows import rank_windows
 from lsemvae_edge.record import Record
 from lsemvae_edge.spec import PreprocessSpec
@@ -276,7 +276,7 @@ def _raw_window(record: Record, start_s: float, window_s: float) -> dict[str, Ar
 def _qrs_size(window: Array, beats: Beats, fs_hz: float) -> float:
     length = np.sqrt((window**2).sum(axis=0))
     if beats.at.size == 0:
-        return float(np.quantile(length, 0.99))
+        return float(quantile(length, 0.99))
     half = round(0.1 * fs_hz)
     return float(median([length[max(0, at - half) : at + half + 1].max() for at in beats.at]))
 

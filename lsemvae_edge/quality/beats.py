@@ -10,7 +10,7 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from lsemvae_edge.quality.statistics import median
+from lsemvae_edge.quality.statistics import median, quantile
 
 Array = NDArray[np.float64]
 
@@ -151,7 +151,7 @@ def _doubt(taken: NDArray[np.intp], peaks: NDArray[np.intp], envelope: Array, fs
     rest = peaks[~near]
     if rest.size == 0:
         return 0.0
-    return float(envelope[rest].max() / max(float(np.quantile(envelope[taken], 0.25)), 1e-12))
+    return float(envelope[rest].max() / max(float(quantile(envelope[taken], 0.25)), 1e-12))
 
 
 def _similarity(vector: Array, at: NDArray[np.intp], fs_hz: float) -> Array:

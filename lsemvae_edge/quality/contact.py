@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from lsemvae_edge.leads import LIMB_LEADS, derive_limb_leads
 from lsemvae_edge.limits import QualityLimits
 from lsemvae_edge.quality.beats import Beats
-from lsemvae_edge.quality.statistics import median
+from lsemvae_edge.quality.statistics import median, quantile
 
 Array = NDArray[np.float64]
 
@@ -67,7 +67,7 @@ def measure_raw(raw: Array, fs_hz: float, qrs_size: float) -> tuple[float, float
     n_blocks = max(1, int(raw.size / fs_hz))
     means = np.array([block.mean() for block in np.array_split(raw, n_blocks)])
     flattened = raw - np.interp(np.arange(raw.size), (np.arange(n_blocks) + 0.5) * raw.size / n_blocks, means)
-    low, high = np.quantile(flattened, [0.005, 0.995])
+    low, high = quantile(flattened, 0.005), quantile(flattened, 0.995)
     mains = max((_tone(raw, fs_hz, line_hz) for line_hz in (50.0, 60.0) if fs_hz > 2.2 * line_hz), default=np.nan)
     return held_s, rail_s, float(high - low) / unit, mains / unit, float(np.ptp(means)) / unit
 

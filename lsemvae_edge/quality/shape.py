@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lsemvae_edge.quality.beats import QRS_HALF_S, Beats, speed_envelope
-from lsemvae_edge.quality.statistics import median
+from lsemvae_edge.quality.statistics import median, quantile
 
 Array = NDArray[np.float64]
 
@@ -91,7 +91,7 @@ def measure(vector: Array, beats: Beats, fs_hz: float, min_correlation: float) -
     dominant = beats.dominant(min_correlation)
     alike = dominant.size / beats.at.size if beats.at.size else 0.0
     intervals = np.diff(beats.at)
-    low, middle, high = np.quantile(intervals, [0.1, 0.5, 0.9]) if intervals.size else (np.nan, np.nan, np.nan)
+    low, middle, high = (quantile(intervals, q) if intervals.size else np.nan for q in (0.1, 0.5, 0.9))
     relative_speed = beats.envelope / max(beats.height, 1e-12)
     average = _average_beat(vector, beats, dominant, fs_hz)
     return Shape(
@@ -112,7 +112,7 @@ def measure(vector: Array, beats: Beats, fs_hz: float, min_correlation: float) -
         line=line,
         fast=float(spectrum[frequency_hz > 15].sum()) / power,
         slow=float(spectrum[frequency_hz < 1.5].sum()) / power,
-        peakedness=float(np.quantile(length, 0.995) / max(float(median(length)), 1e-12)),
+        peakedness=float(quantile(length, 0.995) / max(float(median(length)), 1e-12)),
         asymmetry=average.asymmetry,
     )
 
@@ -134,7 +134,7 @@ def _average_beat(vector: Array, beats: Beats, dominant: NDArray[np.intp], fs_hz
     intervals = np.diff(beats.at)
     if intervals.size:
         # The next beat must not enter the average of a fast rhythm.
-        room = float(np.quantile(intervals, 0.25)) - half
+        room = float(quantile(intervals, 0.25)) - half
         after = max(gap + round(0.064 * fs_hz), min(after, round(0.75 * room)))
     at = beats.at[dominant]
     at = at[(at >= before) & (at < vector.shape[1] - after - 1)]

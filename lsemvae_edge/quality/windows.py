@@ -4,6 +4,8 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
+from lsemvae_edge.quality.statistics import median, quantile
+
 Array = NDArray[np.float64]
 
 _BIN_S = 1.0
@@ -53,12 +55,12 @@ def _badness(vector: Array, excluded: NDArray[np.bool_], width: int) -> Array:
     third[3:] = np.abs(np.diff(vector, 3, axis=1)).sum(axis=0)
     hop = max(1, width // 8)
     loudest = sliding_window_view(length, width)[::hop].max(axis=1)
-    noise = np.quantile(sliding_window_view(third, width)[::hop], 0.5, axis=1)
+    noise = median(sliding_window_view(third, width)[::hop], axis=1)
     allowed = ~sliding_window_view(excluded, width)[::hop].any(axis=1)
     centres = np.arange(loudest.size) * hop + width // 2
     total = np.zeros(loudest.size)
     for measure, tolerance in ((loudest, 0.5), (noise, 0.3)):
         level = np.log(measure + 1e-9 * float(measure.max()) + 1e-30)
-        usual = float(np.quantile(level[allowed] if allowed.any() else level, 0.3))
+        usual = float(quantile(level[allowed] if allowed.any() else level, 0.3))
         total += np.maximum(np.abs(level - usual) - tolerance, 0.0) ** 2 + 0.01 * np.maximum(level - usual, 0.0)
     return np.interp(np.arange(length.size), centres, total)
