@@ -23,7 +23,7 @@ from lsemvae_edge.bundle import Bundle
 from lsemvae_edge.model import StudentConfig
 from lsemvae_edge.quantize import build, weights
 from lsemvae_edge.runtime import open_session
-from lsemvae_edge.train import augment, datasets
+from lsemvae_edge.train import datasets
 from lsemvae_edge.train.baseline import BASELINE_CONFIG, fit_baseline
 from lsemvae_edge.train.datasets import Cohort
 from lsemvae_edge.train.fit import OUTPUTS, FitConfig, predict
@@ -163,10 +163,7 @@ def _float_scores(bundle: Bundle, cohort: Cohort) -> Scores:
 
 
 def _bundle_scores(bundle: Bundle, cohort: Cohort) -> Scores:
-    session = open_session(bundle)
-    spec = bundle.spec.preprocess
-    inputs = augment.to_input(torch.from_numpy(cohort.pairs[:, :, : spec.window_samples]), spec.clip)
-    return np.stack([session.run(signal).logits for signal in inputs[:, :, 0].numpy()])
+    return build.logits_of(open_session(bundle), cohort.pairs, bundle.spec.preprocess)
 
 
 class _Job:

@@ -15,9 +15,6 @@ from lsemvae_edge import preprocess
 from lsemvae_edge.record import Record
 from lsemvae_edge.synthetic.heart import Heart, simulate
 
-MAX_START_RATIO = 4.0
-MAX_PEAK_MB = 90.0
-
 
 @dataclass(frozen=True)
 class Cost:

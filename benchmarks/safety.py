@@ -48,6 +48,15 @@ class Row:
 
 
 @dataclass(frozen=True)
+class Judged:
+    """A recording of a cohort with its result as recorded."""
+
+    entry: datasets.Entry
+    record: Record
+    result: ScreeningResult
+
+
+@dataclass(frozen=True)
 class Operating:
     """The shipped thresholds on one set of recordings, through the whole way.
 
@@ -96,14 +105,15 @@ def measure(*, final: bool, seed: int, say: Say) -> tuple[list[Row], list[Operat
     say(f"Strange inputs, then {len(listed)} recordings of the held-out folds")
     rows = _not_ecg(run, rng)
     rows += _spoiled(run, listed, rng)
-    rows += _swaps(run, listed)
-    rows += _stability(run, listed)
+    judged = judge(run, listed)
+    rows += _swaps(run, judged)
+    rows += _stability(run, judged)
     operating = []
     for fold in sorted({entry.fold for entry in listed}):
-        entries = [entry for entry in listed if entry.fold == fold]
-        results = [run(entry.record()) for entry in entries]
+        of_fold = [one for one in judged if one.entry.fold == fold]
+        results = [one.result for one in of_fold]
         rows.append(_tally("real recordings", f"fold {fold}", results))
-        truth = np.array([entry.label.right_heart_pattern for entry in entries], dtype=bool)
+        truth = np.array([one.entry.label.right_heart_pattern for one in of_fold], dtype=bool)
         operating.append(operating_point(f"fold {fold}", truth, results, bundle.spec.primary.classes[1]))
     rows.append(_tally("real recordings", "other_recorders", map(run, datasets.other_recorders(folder))))
     sample = folder / "kardia6l" / "kardia6l_svg_leads_mV.csv"
@@ -114,6 +124,11 @@ def measure(*, final: bool, seed: int, say: Say) -> tuple[list[Row], list[Operat
         read = [asdict(row) for row in rows if row.kind == held_out]
         ledger.append(bundle, "safety", read + [asdict(point) for point in operating if point.set == held_out])
     return rows, operating
+
+
+def judge(run: Callable[[Record], ScreeningResult], listed: Iterable[datasets.Entry]) -> list[Judged]:
+    """Read and screen recordings, each once."""
+    return [Judged(entry, record, run(record)) for entry in listed for record in [entry.record()]]
 
 
 def operating_point(
@@ -244,41 +259,26 @@ def _spoiled(
     return [_tally("spoiled ECG", kind, results) for kind, results in found.items()]
 
 
-def _swaps(run: Callable[[Record], ScreeningResult], listed: list[datasets.Entry]) -> list[Row]:
+def _swaps(run: Callable[[Record], ScreeningResult], judged: list[Judged]) -> list[Row]:
     """Count detections per permutation of answered recordings, and false alarms where a swap is mimicked."""
-    recordings = [(entry, entry.record()) for entry in listed]
-    plain_results = [run(record) for _, record in recordings]
+    resembling = [one.result for one in judged if one.entry.label.right_axis_like]
     rows = [
-        _alarms("not swapped", plain_results),
-        _alarms(
-            "not swapped: RAD, RVH or LPFB",
-            [
-                result
-                for (entry, _), result in zip(recordings, plain_results, strict=True)
-                if entry.label.right_axis_like
-            ],
-        ),
+        _alarms("not swapped", [one.result for one in judged]),
+        _alarms("not swapped: RAD, RVH or LPFB", resembling),
     ]
-    usable = [
-        record for (_, record), result in zip(recordings, plain_results, strict=True) if result.outcome != INCONCLUSIVE
-    ]
+    usable = [one.record for one in judged if one.result.outcome != INCONCLUSIVE]
     for kind, matrix in SWAPS.items():
         swapped = (replace(record, signal_mv=(matrix @ record.signal_mv).astype(np.float32)) for record in usable)
         rows.append(_alarms(f"swapped: {kind}", [run(record) for record in swapped]))
     return rows
 
 
-def _stability(run: Callable[[Record], ScreeningResult], listed: list[datasets.Entry]) -> list[Row]:
+def _stability(run: Callable[[Record], ScreeningResult], judged: list[Judged]) -> list[Row]:
     """Count answered outcomes that flip when the same heart is recorded a little otherwise; flips stand as detected."""
-    recordings = [entry.record() for entry in listed]
-    outcomes = [run(record).outcome for record in recordings]
+    answered = [one for one in judged if one.result.outcome != INCONCLUSIVE]
     rows = []
     for kind, change in STABILITY.items():
-        pairs = [
-            (before, run(change(record)))
-            for record, before in zip(recordings, outcomes, strict=True)
-            if before != INCONCLUSIVE
-        ]
+        pairs = [(one.result.outcome, run(change(one.record))) for one in answered]
         flips = sum(after.outcome not in (before, INCONCLUSIVE) for before, after in pairs)
         rows.append(replace(_tally("stability", kind, (after for _, after in pairs)), detected=flips))
     return rows

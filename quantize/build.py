@@ -25,6 +25,7 @@ from lsemvae_edge.limits import QualityLimits
 from lsemvae_edge.model import Student, channels_last
 from lsemvae_edge.quantize import litert, weights
 from lsemvae_edge.quantize.card import card
+from lsemvae_edge.runtime import Session
 from lsemvae_edge.runtime.litert import open_model
 from lsemvae_edge.spec import IntendedUse, ModelSpec, PreprocessSpec
 from lsemvae_edge.synthetic.heart import Heart, simulate
@@ -144,7 +145,13 @@ def calibration_inputs(training: datasets.Cohort, spec: PreprocessSpec, seed: in
 
 def run_int8(file: bytes, pairs: NDArray[np.float32], spec: PreprocessSpec, start: int = 0) -> NDArray[np.float32]:
     """Return logits (n, n_outputs) of an int8 file through LiteRT, as the kiosk runs it."""
-    session = open_model(file, litert.describe(file, "int8"), "ai_edge_litert")
+    return logits_of(open_model(file, litert.describe(file, "int8"), "ai_edge_litert"), pairs, spec, start)
+
+
+def logits_of(
+    session: Session, pairs: NDArray[np.float32], spec: PreprocessSpec, start: int = 0
+) -> NDArray[np.float32]:
+    """Return logits (n, n_outputs) of an open session for the window of each recording that begins at ``start``."""
     inputs = augment.to_input(torch.from_numpy(pairs[:, :, start : start + spec.window_samples]), spec.clip)
     return np.stack([session.run(signal).logits for signal in inputs[:, :, 0].numpy()])
 

@@ -176,7 +176,7 @@ def test_a_few_real_recordings_fill_the_table(run):
     point = safety.operating_point("a few", truth, found, "present")
     assert point.n == 12
     assert point.answered >= 8
-    rows = {row.kind: row for row in safety._swaps(run, listed)}
+    rows = {row.kind: row for row in safety._swaps(run, safety.judge(run, listed))}
     assert rows["not swapped"].n == 12
     assert rows["swapped: arms"].n == point.answered
     assert rows["swapped: arms"].answered < rows["not swapped"].answered

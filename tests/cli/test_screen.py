@@ -12,26 +12,11 @@ import pytest
 
 from lsemvae_edge import bundle as bundles
 from lsemvae_edge import formats
-from lsemvae_edge.cli import main
 from lsemvae_edge.leads import LIMB_LEADS
 from lsemvae_edge.record import Record
 
 SCRIPT = Path(sys.executable).parent / "lsemvae-edge"
 OUTCOMES = {"present", "not_present", "inconclusive"}
-
-
-@pytest.fixture
-def cli(capsys):
-    """Run a command in this process: exit code, standard output, standard error."""
-
-    def call(*arguments):
-        capsys.readouterr()
-        code = main([str(argument) for argument in arguments])
-        out, err = capsys.readouterr()
-        assert "Traceback" not in out + err
-        return code, out, err
-
-    return call
 
 
 @pytest.fixture(scope="module")
