@@ -4,9 +4,12 @@ Source: "Multimodal Lead-Specific Modeling of ECG for Low-Cost Pulmonary Hyperte
 """
 
 from lsemvae_edge.model.experts import hierarchical_fusion, mixture_of_experts, product_of_experts
+from lsemvae_edge.model.lsemvae import LSEMVAE, LSEMVAEOutput
 from lsemvae_edge.model.student import Student, StudentConfig, channels_last, fold_batch_norm
 
 __all__ = [
+    "LSEMVAE",
+    "LSEMVAEOutput",
     "Student",
     "StudentConfig",
     "channels_last",

@@ -1,0 +1,14 @@
+"""``bench``: measure the installed toolkit on this machine."""
+
+from lsemvae_edge.cli._common import Commands
+from lsemvae_edge.cli.bench import accuracy, cost, safety
+
+PARTS = (accuracy, cost, safety)
+
+
+def add(commands: Commands) -> None:
+    """Describe the command and its parts."""
+    parser = commands.add_parser("bench", help="measure accuracy, cost and safety on this machine")
+    parts = parser.add_subparsers(dest="part", required=True, metavar="PART")
+    for part in PARTS:
+        part.add(parts)

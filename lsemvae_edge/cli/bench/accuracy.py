@@ -1,0 +1,41 @@
+"""``bench accuracy``: the shipped bundle beside its float form and the plain CNN."""
+
+import argparse
+from pathlib import Path
+
+from lsemvae_edge.cli._common import Commands, add_json, print_json, say
+from lsemvae_edge.errors import ExitCode, MissingExtraError
+
+
+def add(parts: Commands) -> None:
+    """Describe the command."""
+    accuracy = parts.add_parser("accuracy", help="the shipped bundle beside its float form and the plain CNN")
+    accuracy.add_argument("--cross-validate", action="store_true", help="also 5-fold cross-validation of the recipe")
+    accuracy.add_argument("--final", action="store_true", help="read fold 10 and append to the ledger")
+    accuracy.add_argument("--work", type=Path, default=Path("runs"), help="where finished parts are kept")
+    accuracy.add_argument("--processes", type=int, default=2, help="trainings at a time (default %(default)s)")
+    accuracy.add_argument("--seeds", type=int, default=3, help="seeds of each recipe (default %(default)s)")
+    add_json(accuracy)
+    accuracy.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Print one table of every model on every set asked for."""
+    try:
+        from lsemvae_edge.benchmarks import accuracy
+    except ImportError as error:
+        raise MissingExtraError("bench accuracy", "export") from error
+    rows = accuracy.evaluate(
+        work=options.work,
+        final=options.final,
+        cross_validate=options.cross_validate,
+        seeds=options.seeds,
+        processes=options.processes,
+        say=say,
+    )
+    if options.json:
+        for row in rows:
+            print_json(row)
+    else:
+        print(accuracy.table(rows))
+    return int(ExitCode.DONE)
