@@ -116,14 +116,39 @@ def condition(record: Record, spec: PreprocessSpec) -> Conditioned:
             f"Record {seconds} more second{'s' if seconds > 1 else ''}.",
         )
     gaps = np.logical_or.reduce([record.gaps[record.leads.index(name)] for name in limb])
-    bridged, long_gap = bridge_gaps(pair.astype(np.float64), gaps, round(spec.max_bridge_s * record.fs_hz))
-    resampled, first = resample(bridged, record.fs_hz, spec.resampler)
+    filtered, excluded, first = band_limit(pair.astype(np.float64), gaps, record.fs_hz, spec)
+    return Conditioned(filtered, excluded, first, spec.fs_hz)
+
+
+def band_limit(
+    signal: NDArray[np.float64], gaps: NDArray[np.bool_], fs_in_hz: float, spec: PreprocessSpec
+) -> tuple[NDArray[np.float64], NDArray[np.bool_], int]:
+    """Bridge gaps, resample to the model's rate and filter; any leads, each by itself.
+
+    Parameters
+    ----------
+    signal : array (n_leads, n_samples)
+        Long enough for resampler and filter.
+    gaps : array (n_samples,) of bool
+        Samples that were not received in any of these leads.
+    fs_in_hz : float
+        Its rate.
+    spec : PreprocessSpec
+
+    Returns
+    -------
+    filtered : array (n_leads, n_out)
+    excluded : array (n_out,) of bool
+        Samples whose filter support touches a gap too long to bridge.
+    first : int
+        Position of ``filtered[:, 0]`` in model-rate samples from the signal's start.
+    """
+    bridged, long_gap = bridge_gaps(signal, gaps, round(spec.max_bridge_s * fs_in_hz))
+    resampled, first = resample(bridged, fs_in_hz, spec.resampler)
     taps = np.asarray(spec.band.taps)
     filtered = np.stack([np.convolve(lead, taps, mode="valid") for lead in resampled])
-    half = (len(taps) - 1) // 2
-    first += half
-    excluded = _excluded(long_gap, record.fs_hz, filtered.shape[1], first, spec)
-    return Conditioned(filtered, excluded, first, spec.fs_hz)
+    first += (len(taps) - 1) // 2
+    return filtered, _excluded(long_gap, fs_in_hz, filtered.shape[1], first, spec), first
 
 
 def cut(conditioned: Conditioned, spec: PreprocessSpec, start: int = 0) -> ModelInput:

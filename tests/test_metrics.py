@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from lsemvae_edge import metrics
 from lsemvae_edge.metrics import (
+    AtThreshold,
     Interval,
     auroc,
     average_precision,
@@ -201,3 +202,248 @@ def test_a_difference_is_bootstrapped_in_pairs():
 
 def test_folds_with_a_fixed_role_differ():
     assert (metrics.VALIDATION_FOLD, metrics.TEST_FOLD) == (9, 10)
+
+
+# Many resamples at once ------------------------------------------------------------------------
+
+# Distinct scores: between ties the order inside an equal-mass bin depends on the resample's own order.
+probabilities = st.lists(st.tuples(st.booleans(), st.integers(1, 999)), min_size=2, max_size=40)
+AT_ONCE = {
+    "auroc": auroc,
+    "average_precision": average_precision,
+    "brier": brier,
+    "calibration_intercept": metrics.calibration_intercept,
+    "accuracy": AtThreshold("accuracy", 0.4),
+    "f1": AtThreshold("f1", 0.4),
+    "mcc": AtThreshold("mcc", 0.4),
+    "sensitivity": AtThreshold("sensitivity", 0.4),
+    "specificity": AtThreshold("specificity", 0.4),
+    "ppv": AtThreshold("positive_predictive_value", 0.4, prevalence=0.05),
+    "npv": AtThreshold("negative_predictive_value", 0.4),
+}
+
+
+def one_by_one(metric, truth, score, resamples):
+    """Call a metric for each resample: the plain definition."""
+    return np.array([metric(truth[index], score[index]) for index in resamples])
+
+
+@pytest.mark.parametrize("name", AT_ONCE)
+@given(rows=probabilities, seed=st.integers(0, 99))
+def test_many_resamples_at_once_are_the_same_as_one_by_one(name, rows, seed):
+    truth, score = split(rows)
+    score = score / 1000
+    resamples = patient_bootstrap(np.arange(truth.size) // 2, 6, seed)
+    at_once = metrics.resampled_values(AT_ONCE[name], truth, score, resamples)
+    np.testing.assert_allclose(at_once, one_by_one(AT_ONCE[name], truth, score, resamples), atol=1e-7)
+
+
+@given(st.lists(st.booleans(), min_size=2, max_size=45), st.integers(0, 99))
+def test_the_calibration_error_of_many_resamples_is_that_of_each(labels, seed):
+    truth = np.array(labels)
+    score = np.random.default_rng(seed).permutation(np.linspace(0.02, 0.98, truth.size))
+    resamples = patient_bootstrap(np.arange(truth.size) // 3, 5, seed)
+    at_once = metrics.resampled_values(calibration_error, truth, score, resamples)
+    np.testing.assert_allclose(at_once, one_by_one(calibration_error, truth, score, resamples), atol=1e-12)
+
+
+def test_the_calibration_slope_of_many_resamples_is_that_of_each():
+    truth, score, patients = cohort()
+    score = 1 / (1 + np.exp(-score))
+    resamples = patient_bootstrap(patients, 20)
+    at_once = metrics.resampled_values(metrics.calibration_slope, truth, score, resamples)
+    np.testing.assert_allclose(at_once, one_by_one(metrics.calibration_slope, truth, score, resamples), atol=1e-6)
+
+
+def test_a_metric_without_a_form_for_many_resamples_is_called_for_each():
+    truth, score, patients = cohort()
+    resamples = patient_bootstrap(patients, 5)
+    values = metrics.resampled_values(lambda t, s: float(s[t].mean()), truth, score, resamples)
+    np.testing.assert_allclose(values, [score[i][truth[i]].mean() for i in resamples])
+
+
+def test_resamples_in_parts_are_the_same_as_in_one(monkeypatch):
+    from lsemvae_edge.metrics import intervals
+
+    truth, score, patients = cohort()
+    resamples = patient_bootstrap(patients, 30)
+    whole = metrics.resampled_values(auroc, truth, score, resamples)
+    monkeypatch.setattr(intervals, "_CELLS_AT_ONCE", 7 * truth.size)
+    np.testing.assert_array_equal(metrics.resampled_values(auroc, truth, score, resamples), whole)
+
+
+@given(patients_of, st.integers(0, 5))
+def test_resamples_are_the_drawn_patients_recordings_in_order(patients, seed):
+    patients = np.array(patients)
+    people = np.unique(patients)
+    rng = np.random.default_rng(seed)
+    for index in patient_bootstrap(patients, 3, seed):
+        drawn = people[rng.integers(0, people.size, people.size)]
+        expected = np.concatenate([np.flatnonzero(patients == person) for person in drawn])
+        np.testing.assert_array_equal(index, expected)
+
+
+# Against scikit-learn --------------------------------------------------------------------------
+
+
+@given(scored)
+def test_ranking_and_decisions_agree_with_scikit_learn(rows):
+    sklearn = pytest.importorskip("sklearn.metrics", reason="scikit-learn is the oracle")
+    truth, score = split(rows)
+    called = score >= 1
+    counts = metrics.confusion(truth, called)
+    assert counts.accuracy() == pytest.approx(sklearn.accuracy_score(truth, called))
+    assert counts.f1() == pytest.approx(sklearn.f1_score(truth, called, zero_division=0))
+    if truth.size > 1:
+        assert counts.mcc() == pytest.approx(sklearn.matthews_corrcoef(truth, called), abs=1e-12)
+    if truth.any() and not truth.all():
+        assert auroc(truth, score) == pytest.approx(sklearn.roc_auc_score(truth, score))
+        assert average_precision(truth, score) == pytest.approx(sklearn.average_precision_score(truth, score))
+        false_rate, true_rate, _ = sklearn.roc_curve(truth, score, drop_intermediate=False)
+        np.testing.assert_allclose(metrics.roc_curve(truth, score), (false_rate, true_rate))
+
+
+@given(scored)
+def test_the_curves_enclose_their_areas(rows):
+    truth, score = split(rows)
+    if not truth.any() or truth.all():
+        return
+    false_rate, true_rate = metrics.roc_curve(truth, score)
+    area = np.sum(np.diff(false_rate) * (true_rate[1:] + true_rate[:-1]) / 2)
+    assert area == pytest.approx(auroc(truth, score))
+    recall, precision = metrics.precision_recall_curve(truth, score)
+    assert np.sum(np.diff(recall, prepend=0) * precision) == pytest.approx(average_precision(truth, score))
+
+
+def test_calibration_slope_and_intercept_are_those_of_a_logistic_regression():
+    optimize = pytest.importorskip("scipy.optimize", reason="scipy is the oracle")
+    truth, logit, _ = cohort()
+    logit = 1.7 * logit - 0.4
+    probability = 1 / (1 + np.exp(-logit))
+
+    def loss(shift, slope):
+        return np.mean(np.logaddexp(0, shift + slope * logit) - truth * (shift + slope * logit))
+
+    both = optimize.minimize(lambda p: loss(*p), [0.0, 1.0], tol=1e-10).x
+    alone = optimize.minimize_scalar(lambda shift: loss(shift, 1.0), tol=1e-12).x
+    assert metrics.calibration_slope(truth, probability) == pytest.approx(both[1], abs=1e-4)
+    assert metrics.calibration_intercept(truth, probability) == pytest.approx(alone, abs=1e-6)
+
+
+@given(st.floats(0.3, 3.0), st.floats(-1.5, 1.5))
+def test_stretching_and_shifting_logits_shows_in_slope_and_intercept(stretch, shift):
+    truth, logit, _ = cohort()
+    slope = metrics.calibration_slope(truth, 1 / (1 + np.exp(-logit)))
+    stretched = metrics.calibration_slope(truth, 1 / (1 + np.exp(-stretch * logit - shift)))
+    assert stretched == pytest.approx(slope / stretch, rel=1e-4)
+    there = metrics.calibration_intercept(truth, 1 / (1 + np.exp(-logit)))
+    moved = metrics.calibration_intercept(truth, 1 / (1 + np.exp(-logit - shift)))
+    assert moved == pytest.approx(there - shift, abs=1e-5)
+
+
+def test_separated_or_single_classes_have_no_slope_and_a_stated_certainty_stays_finite():
+    assert np.isnan(metrics.calibration_slope([0, 0, 1, 1], [0.1, 0.2, 0.8, 0.9]))
+    assert np.isnan(metrics.calibration_slope([1, 1, 1], [0.1, 0.2, 0.8]))
+    assert np.isnan(metrics.calibration_intercept([1, 1, 1], [0.1, 0.2, 0.8]))
+    assert np.isfinite(metrics.calibration_intercept([1, 0, 1, 0], [1.0, 0.0, 0.0, 1.0]))
+
+
+def test_the_brier_score_of_the_constant_is_that_of_the_share_of_positives():
+    truth = np.array([1, 0, 0, 0, 1])
+    assert metrics.brier_of_constant(truth) == pytest.approx(brier(truth, np.full(5, 0.4)))
+
+
+def test_reliability_bins_hold_every_recording_once():
+    truth, score, _ = cohort()
+    bins = metrics.reliability(truth, 1 / (1 + np.exp(-score)), 7)
+    assert sum(one.n for one in bins) == truth.size
+    assert sum(one.positive for one in bins) == truth.sum()
+    assert max(one.n for one in bins) - min(one.n for one in bins) <= 1
+    assert [one.stated for one in bins] == sorted(one.stated for one in bins)
+
+
+# Operating points ------------------------------------------------------------------------------
+
+
+@given(scored, st.floats(0.01, 1.0))
+def test_the_threshold_reaches_its_sensitivity_and_no_higher_one_does(rows, wanted):
+    truth, score = split(rows)
+    if not truth.any():
+        return
+    threshold = metrics.threshold_at_sensitivity(truth, score, wanted)
+    assert (score[truth] >= threshold).mean() >= wanted - 1e-9
+    higher = score[score > threshold]
+    next_one = np.unique(higher)[1:2] if higher.size else []
+    for candidate in next_one:
+        assert (score[truth] >= candidate).mean() < wanted
+
+
+@given(scored)
+def test_youdens_threshold_is_the_best_of_all(rows):
+    truth, score = split(rows)
+    if not truth.any() or truth.all():
+        return
+
+    def youden(threshold):
+        return (score[truth] >= threshold).mean() + (score[~truth] < threshold).mean() - 1
+
+    best = max(youden(threshold) for threshold in score)
+    assert youden(metrics.youden_threshold(truth, score)) == pytest.approx(best)
+
+
+def test_operating_points_need_the_classes_they_are_chosen_by():
+    with pytest.raises(ValueError, match="at least one positive"):
+        metrics.threshold_at_sensitivity([0, 0], [0.1, 0.2], 0.8)
+    with pytest.raises(ValueError, match="in \\(0, 1\\]"):
+        metrics.threshold_at_sensitivity([1, 0], [0.1, 0.2], 0.0)
+    with pytest.raises(ValueError, match="Both classes"):
+        metrics.youden_threshold([1, 1], [0.1, 0.2])
+
+
+def test_a_threshold_lies_between_two_scores():
+    assert metrics.threshold_at_sensitivity([1, 1, 0], [0.8, 0.4, 0.2], 0.5) == pytest.approx(0.6)
+    assert metrics.threshold_at_sensitivity([1, 1, 0], [0.8, 0.4, 0.2], 1.0) == pytest.approx(0.3)
+    neighbours = [np.nextafter(0.5, 1), 0.5]
+    assert metrics.threshold_at_sensitivity([1, 0], neighbours, 1.0) == neighbours[0]
+
+
+def test_predictive_values_follow_bayes_and_at_the_own_prevalence_are_plain_shares():
+    ppv, npv = metrics.predictive_values(0.8, 0.9, 0.05)
+    assert ppv == pytest.approx(0.04 / (0.04 + 0.095))
+    assert npv == pytest.approx(0.855 / (0.855 + 0.01))
+    truth, score, _ = cohort()
+    called = score >= 0.5
+    own = AtThreshold("positive_predictive_value", 0.5)(truth, score)
+    assert own == pytest.approx(truth[called].mean())
+    assert np.isnan(metrics.predictive_values(0.0, 1.0, 0.05)[0])
+
+
+@given(scored, st.integers(0, 19))
+def test_net_benefit_is_hits_less_weighed_false_alarms(rows, twentieths):
+    truth, score = split(rows)
+    probability, threshold = (score + 3) / 6, twentieths / 20
+    called = probability >= threshold
+    odds = threshold / (1 - threshold)
+    expected = ((called & truth).sum() - odds * (called & ~truth).sum()) / truth.size
+    assert metrics.net_benefit(truth, probability, [threshold])[0] == pytest.approx(expected)
+
+
+def test_a_decision_curve_stands_between_acting_on_everybody_and_its_interval():
+    truth, score, patients = cohort()
+    probability = 1 / (1 + np.exp(-3 * (score - 0.5)))
+    thresholds = np.linspace(0, 0.9, 10)
+    curve = metrics.decision_curve(truth, probability, thresholds, patient_bootstrap(patients, 200))
+    rate = truth.mean()
+    np.testing.assert_allclose(curve.treat_all, rate - (1 - rate) * thresholds / (1 - thresholds), atol=1e-12)
+    assert curve.model[0] == pytest.approx(rate)  # at 0 everybody is called
+    assert (curve.low <= curve.model).all()
+    assert (curve.model <= curve.high).all()
+    assert curve.model[5] > max(curve.treat_all[5], 0)
+    assert metrics.decision_curve(truth, probability, thresholds).low is None
+
+
+def test_a_resample_without_a_class_is_left_out_of_the_interval():
+    truth, score = np.arange(20) < 10, np.arange(20)[::-1].astype(float)
+    patients = (np.arange(20) >= 10).astype(int)  # two patients, one for each class: half the resamples have one only
+    interval = with_interval(auroc, truth, score, patient_bootstrap(patients, 40))
+    assert interval == Interval(1.0, 1.0, 1.0)

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from lsemvae_edge.spec import PreprocessSpec
-from lsemvae_edge.train.datasets import Cohort
+from lsemvae_edge.train.cohort import Cohort
 from lsemvae_edge.train.fit import FitConfig, fit
 
 BASELINE_CONFIG = FitConfig(epochs=20, guard_weight=0.0, perturb=False, swapped_per_batch=1, not_ecg_per_batch=1)

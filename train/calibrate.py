@@ -5,7 +5,7 @@ from numpy.typing import NDArray
 from scipy.optimize import minimize
 
 from lsemvae_edge.spec import AskedIf, Calibration, GuardSpec, TaskSpec
-from lsemvae_edge.train.datasets import Cohort
+from lsemvae_edge.train.cohort import Cohort
 from lsemvae_edge.train.fit import OUTPUTS
 
 PRIMARY_SENSITIVITY = 0.80

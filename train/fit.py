@@ -16,7 +16,7 @@ from lsemvae_edge.record import Record
 from lsemvae_edge.spec import PreprocessSpec
 from lsemvae_edge.synthetic.not_ecg import HELD_OUT_KINDS, NOT_ECG
 from lsemvae_edge.train import augment
-from lsemvae_edge.train.datasets import Cohort
+from lsemvae_edge.train.cohort import Cohort
 
 OUTPUTS = ("right_heart_pattern", "heart_side", "electrode_swap", "not_ecg")
 """Logits of the model in order: two tasks, two guards."""
@@ -109,7 +109,7 @@ def fit(
             nn.utils.clip_grad_norm_(model.parameters(), 1.0)
             optimizer.step()
             schedule.step()
-            _follow(average, model, config.ema_decay)
+            follow(average, model, config.ema_decay)
             losses.append(loss.item())
         if progress is not None:
             progress(epoch, float(np.mean(losses)))
@@ -208,7 +208,8 @@ def _loss(model: nn.Module, side_head: nn.Module, teacher: nn.Module | None, bat
 
 
 @torch.no_grad()
-def _follow(average: nn.Module, model: nn.Module, decay: float) -> None:
+def follow(average: nn.Module, model: nn.Module, decay: float) -> None:
+    """Move an exponential average of weights towards a model; counters are copied."""
     for kept, new in zip(average.state_dict().values(), model.state_dict().values(), strict=True):
         if kept.is_floating_point():
             kept.lerp_(new, 1 - decay)

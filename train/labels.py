@@ -5,12 +5,34 @@ The right-heart pattern is a public stand-in: it is not pulmonary hypertension.
 
 import ast
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 RIGHT_HEART_CODES = frozenset({"RVH", "RAO/RAE", "IRBBB", "CRBBB", "LPFB"})
 RIGHT_AXIS = frozenset({"RAD", "ARAD"})
 LEFT_OVERLOAD_CODES = frozenset({"LVH", "LAO/LAE"})
+# SNOMED CT codes of the PhysioNet/CinC Challenges 2020 and 2021, with the names of their tables dx_mapping_scored.csv and
+# dx_mapping_unscored.csv (github.com/physionetchallenges/evaluation-2021). 195126007, atrial hypertrophy, names no side;
+# 55827005, left ventricular high voltage, is a voltage and no diagnosis.
+RIGHT_HEART_SNOMED = {
+    "89792004": "right ventricular hypertrophy",
+    "446358003": "right atrial hypertrophy",
+    "253339007": "right atrial abnormality",
+    "67751000119106": "right atrial high voltage",
+    "47665007": "right axis deviation",
+    "713426002": "incomplete right bundle branch block",
+    "713427006": "complete right bundle branch block",
+    "59118001": "right bundle branch block",
+    "445211001": "left posterior fascicular block",
+}
+LEFT_OVERLOAD_SNOMED = {
+    "164873001": "left ventricular hypertrophy",
+    "67741000119109": "left atrial enlargement",
+    "446813000": "left atrial hypertrophy",
+    "253352002": "left atrial abnormality",
+}
+RIGHT_AXIS_LIKE_SNOMED = frozenset({"89792004", "47665007", "445211001"})
+PACED_SNOMED = frozenset({"10370003", "251266004", "251268003"})  # pacing rhythm, ventricular and atrial pacing pattern
 # Records whose right-axis morphology a swap detector must not mistake for a reversal.
 RIGHT_AXIS_LIKE_CODES = frozenset({"RVH", "LPFB"})
 # Statements that a six-lead recording may show; learning them beside the tasks shapes the latent space.
@@ -50,3 +72,11 @@ def from_ptbxl(row: Mapping[str, str]) -> Labels:
         float(sex) if sex in ("0", "1") else math.nan,
     )
     return Labels(int(right), side, right_axis or bool(codes & RIGHT_AXIS_LIKE_CODES), auxiliary)
+
+
+def from_snomed(codes: Collection[str]) -> Labels:
+    """Read the SNOMED CT codes that the PhysioNet/CinC Challenges give (Reyna et al. 2021, 10.22489/CinC.2021.339)."""
+    right = any(code in RIGHT_HEART_SNOMED for code in codes)
+    left = any(code in LEFT_OVERLOAD_SNOMED for code in codes)
+    side = None if right == left else int(right)
+    return Labels(int(right), side, any(code in RIGHT_AXIS_LIKE_SNOMED for code in codes), ())

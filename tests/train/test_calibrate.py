@@ -8,7 +8,7 @@ pytest.importorskip("scipy", reason="calibration needs the extra `train`")
 pytest.importorskip("pydantic", reason="calibration needs the extra `train`")
 
 from lsemvae_edge.train import calibrate
-from lsemvae_edge.train.datasets import Cohort
+from lsemvae_edge.train.cohort import Cohort
 from lsemvae_edge.train.labels import N_AUXILIARY
 
 N = 4000

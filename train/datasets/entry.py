@@ -94,6 +94,7 @@ class Kind(StrEnum):
     BAD_VALUE = "value without meaning"
     CONTRADICTORY = "contradictory leads"
     UNUSED_COLUMN = "column not used"
+    ELSEWHERE = "record of another data set"
     ONE_CLASS = "one class only"
     FEW_PATIENTS = "fewer patients than folds"
 
@@ -166,7 +167,7 @@ class DataSet(Protocol):
 
     @property
     def name(self) -> str:
-        """Kind and place, for people."""
+        """The kind, as `open_dataset` takes it."""
 
     @property
     def tasks(self) -> tuple[Task, ...]:
@@ -182,3 +183,8 @@ class DataSet(Protocol):
 def fold_of(patient: str) -> int:
     """Return the fold (1 to 10) of a patient in a data set that publishes none: the same on every machine."""
     return 1 + int.from_bytes(sha256(patient.encode()).digest()[:8], "big") % N_FOLDS
+
+
+def split_commas(value: Any) -> Any:
+    """Take ``"a,b"``, as a command line gives it, for ``("a", "b")``."""
+    return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value

@@ -1,9 +1,9 @@
 """``train``: from data sets to models, and the figures of them."""
 
 from lsemvae_edge.cli._common import Commands
-from lsemvae_edge.cli.train import bundle
+from lsemvae_edge.cli.train import bundle, pretrain
 
-PARTS = (bundle,)
+PARTS = (bundle, pretrain)
 
 
 def add(commands: Commands) -> None:
