@@ -25,7 +25,7 @@ from lsemvae_edge.quantize import build, weights
 from lsemvae_edge.runtime import open_session
 from lsemvae_edge.train import datasets
 from lsemvae_edge.train.baseline import BASELINE_CONFIG, fit_baseline
-from lsemvae_edge.train.datasets import Cohort
+from lsemvae_edge.train.cohort import Cohort, load_cohort
 from lsemvae_edge.train.fit import OUTPUTS, FitConfig, predict
 
 N_FOLDS = 5
@@ -217,8 +217,8 @@ def _run(jobs: list[_Job], work: Path, processes: int, say: Say) -> list[dict[st
 def load_both(listed: list[datasets.Entry]) -> tuple[Cohort, Cohort]:
     """Load recordings twice, aligned: as a recorder gives them, to judge by, and in one band, to teach with."""
     spec = preprocess.default_spec()
-    judged, _ = datasets.load_cohort(listed, spec)
-    taught, _ = datasets.load_cohort(listed, spec, same_band=True)
+    judged, _ = load_cohort(listed, spec)
+    taught, _ = load_cohort(listed, spec, same_band=True)
     assert (judged.record_id == taught.record_id).all()
     return judged, taught
 

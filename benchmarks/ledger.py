@@ -1,4 +1,4 @@
-"""Every reading of fold 10, kept with the bundle it was read for."""
+"""Every reading of fold 10, kept with the bundle or the study it was read for."""
 
 import json
 from datetime import UTC, datetime
@@ -21,13 +21,23 @@ def append(bundle: Bundle, what: str, figures: list[dict[str, Any]]) -> None:
     figures : list of dict
         Plain JSON values.
     """
-    entry = {
-        "read_at": datetime.now(UTC).isoformat(timespec="seconds"),
-        "what": what,
-        "commit": bundle.manifest.provenance.get("commit"),
-        "bundle": bundle.spec.id,
-        "sha256": bundle.sha256,
-        "figures": figures,
-    }
+    _append(
+        {
+            "what": what,
+            "commit": bundle.manifest.provenance.get("commit"),
+            "bundle": bundle.spec.id,
+            "sha256": bundle.sha256,
+            "figures": figures,
+        }
+    )
+
+
+def append_study(commit: str | None, figures: list[dict[str, Any]]) -> None:
+    """Append one reading by a study of full-precision models, which belong to no bundle."""
+    _append({"what": "study", "commit": commit, "figures": figures})
+
+
+def _append(entry: dict[str, Any]) -> None:
+    dated = {"read_at": datetime.now(UTC).isoformat(timespec="seconds"), **entry}
     with LEDGER.open("a") as stream:
-        stream.write(json.dumps(entry) + "\n")
+        stream.write(json.dumps(dated) + "\n")

@@ -113,7 +113,7 @@ def measure(*, final: bool, seed: int, say: Say) -> tuple[list[Row], list[Operat
         of_fold = [one for one in judged if one.entry.fold == fold]
         results = [one.result for one in of_fold]
         rows.append(_tally("real recordings", f"fold {fold}", results))
-        truth = np.array([one.entry.label.right_heart_pattern for one in of_fold], dtype=bool)
+        truth = np.array([one.entry.targets[datasets.RIGHT_HEART.name] for one in of_fold], dtype=bool)
         operating.append(operating_point(f"fold {fold}", truth, results, bundle.spec.primary.classes[1]))
     rows.append(_tally("real recordings", "other_recorders", map(run, datasets.other_recorders(folder))))
     sample = folder / "kardia6l" / "kardia6l_svg_leads_mV.csv"
@@ -261,7 +261,7 @@ def _spoiled(
 
 def _swaps(run: Callable[[Record], ScreeningResult], judged: list[Judged]) -> list[Row]:
     """Count detections per permutation of answered recordings, and false alarms where a swap is mimicked."""
-    resembling = [one.result for one in judged if one.entry.label.right_axis_like]
+    resembling = [one.result for one in judged if datasets.RIGHT_AXIS_LIKE in one.entry.marks]
     rows = [
         _alarms("not swapped", [one.result for one in judged]),
         _alarms("not swapped: RAD, RVH or LPFB", resembling),

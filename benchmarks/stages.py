@@ -3,9 +3,9 @@
 import json
 import os
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import sha256
 from multiprocessing import get_context
 from pathlib import Path
@@ -13,36 +13,34 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 
 from lsemvae_edge.benchmarks.study_config import ModelRow
-from lsemvae_edge.leads import STANDARD_12
 from lsemvae_edge.model import LSEMVAE
-from lsemvae_edge.train import finetune
+from lsemvae_edge.train import finetune, task_model
 from lsemvae_edge.train.config import PRESETS
-from lsemvae_edge.train.finetune import LEAD_SETS, Examples, LatentConfig, TaskNetwork
-from lsemvae_edge.train.predictions import NO_FOLD, Predictions
+from lsemvae_edge.train.finetune import LEAD_SETS, Examples, NetworkConfig
+from lsemvae_edge.train.predictions import Predictions
 from lsemvae_edge.train.pretrain import pretrain
 from lsemvae_edge.train.shards import Shards, open_shards
+from lsemvae_edge.train.task_model import TaskModel
 
 Say = Callable[[str], None]
-PREDICTIONS, WEIGHTS = "predictions", "task_model.safetensors"
 
 
 @dataclass(frozen=True, eq=False)
 class Place:
-    """One fold of one split: who teaches, who chooses, who is judged, by record id."""
+    """One fold of one split: who teaches and who chooses, by record id."""
 
     split: str
     fold: int
     train: tuple[str, ...]
     validation: tuple[str, ...]
-    judged: tuple[str, ...]
 
     @property
     def digest(self) -> str:
         """Name of exactly these recordings."""
-        return sha256("|".join([*self.train, "/", *self.validation, "/", *self.judged]).encode()).hexdigest()[:10]
+        return sha256("|".join([*self.train, "/", *self.validation]).encode()).hexdigest()[:10]
 
 
 @dataclass(frozen=True)
@@ -75,7 +73,7 @@ class Stage:
         told = [preset, self.row.pretrain.model_dump_json() if self.row.pretrain else "fresh", str(self.seed)]
         told += [self.place.digest, self.data.digest(self.row.recipe), str(self.row.twelve_lead_only)]
         if self.kind == "fit":
-            told += [self.row.task_model.model_dump_json(), *self.row.leads, "/", *self.row.shown]
+            told += [self.row.task_model.model_dump_json(), *self.row.leads]
         name = f"{self.row.preset or 'network'}-{self.place.split}{self.place.fold}-seed{self.seed}"
         return self.work / self.kind / f"{name}-{sha256('|'.join(told).encode()).hexdigest()[:12]}"
 
@@ -145,9 +143,17 @@ def run_all(
     return seconds, failed
 
 
-def predictions(stage: Stage) -> list[Predictions]:
-    """Read what a finished stage said of the judged recordings."""
-    return [Predictions.from_csv(path) for path in sorted((stage.folder() / PREDICTIONS).glob("*.csv"))]
+def judge_signals(stage: Stage, ids: Sequence[str], signals: NDArray[np.float32], split: str) -> list[Predictions]:
+    """Ask a finished fit about other signals (n, 12, n_samples) of recordings that the shards have."""
+    shards = open_shards(stage.data.judged[stage.row.recipe])
+    known = np.isin(np.array(ids), shards.record_id)
+    rows = rows_of(shards, ids)
+    examples = replace(Examples.read(shards, rows), signals=torch.from_numpy(signals[known]))
+    return [
+        found
+        for leads, scores in _ask(stage, examples)
+        for found in _predictions(stage, shards, rows, leads, scores, split)
+    ]
 
 
 def rows_of(shards: Shards, ids: Sequence[str]) -> NDArray[np.int64]:
@@ -168,40 +174,39 @@ def pretrained(stage: Stage) -> LSEMVAE | None:
     return model.eval()
 
 
-class Judge:
-    """The task models of one finished stage, to ask again: about noise, subsets, attributions."""
+def task_model_of(stage: Stage, leads: str, model: LSEMVAE | None) -> TaskModel:
+    """Return the task model of a finished fit on the `pretrained` model that it started from."""
+    return task_model.load(stage.folder() / _slug(leads), model)
 
-    def __init__(self, stage: Stage) -> None:
-        self.stage, self.row = stage, stage.row
-        self.pretrained = pretrained(stage)
-        self.tasks = open_shards(stage.data.judged[stage.row.recipe]).tasks
 
-    def task_network(self, leads: str) -> TaskNetwork:
-        """Return a network that was learned end to end."""
-        config = self.row.task_model
-        assert not isinstance(config, LatentConfig)
-        weights = load_file(self.stage.folder() / f"{_slug(leads)}.safetensors")
-        n_outputs = int(json.loads((self.stage.folder() / "result.json").read_text())["n_outputs"])
-        network = TaskNetwork(LEAD_SETS[leads], n_outputs, config.network, self.pretrained)
-        network.load_state_dict(weights)
-        return network.eval()
+def judge(stage: Stage, ids: Sequence[str], split: str) -> list[Predictions]:
+    """Ask a finished fit about recordings: one set of predictions for each lead set and task.
 
-    def ask(self, leads: str, examples: Examples) -> NDArray[np.float32]:
-        """Return probabilities (n, n_tasks)."""
-        config = self.row.task_model
-        if not isinstance(config, LatentConfig):
-            return finetune.predict_network(self.task_network(leads), examples, config)
-        assert self.pretrained is not None
-        means = finetune.latent_means(self.pretrained, examples.signals)
-        weights = load_file(self.stage.folder() / f"{_slug(leads)}.safetensors")
-        columns = []
-        for i, _ in enumerate(self.tasks):
-            network = finetune.LatentClassifier(self.pretrained, finetune.positions(LEAD_SETS[leads]))
-            network.classifier.load_state_dict(
-                {key.partition("/")[2]: value for key, value in weights.items() if key.startswith(f"{i}/")}
-            )
-            columns.append(finetune.predict_latent(network.eval(), LEAD_SETS[leads], means))
-        return np.stack(columns, axis=1)
+    Recordings without a label, or without one of the leads, are left out of what needs it. Answers are kept beside the
+    fit.
+    """
+    shards = open_shards(stage.data.judged[stage.row.recipe])
+    rows = rows_of(shards, ids)
+    if not len(rows):
+        return []
+    told = [split, stage.row.name, *stage.row.shown, *ids]
+    folder = stage.folder() / f"predictions-{sha256('|'.join(told).encode()).hexdigest()[:10]}"
+    if not (folder / "whole").is_file():
+        for leads, scores in _ask(stage, Examples.read(shards, rows)):
+            for found in _predictions(stage, shards, rows, leads, scores, split):
+                found.to_csv(folder / found.file_name)
+        (folder / "whole").touch()
+    return [Predictions.from_csv(path) for path in sorted(folder.glob("*.csv"))]
+
+
+def _ask(stage: Stage, examples: Examples) -> Iterator[tuple[str, NDArray[np.float32]]]:
+    """Give each lead set with its probabilities (n, n_tasks)."""
+    model = pretrained(stage)
+    for leads in stage.row.leads:
+        asked = task_model_of(stage, leads, model)
+        yield leads, asked.predict(examples)
+        for subset in stage.row.shown if leads == stage.row.leads[0] else ():
+            yield subset, asked.predict(examples, LEAD_SETS[subset])
 
 
 def _pretrain(stage: Stage) -> None:
@@ -225,53 +230,29 @@ def _teaching(stage: Stage, shards: Shards) -> NDArray[np.int64]:
 
 
 def _fit(stage: Stage) -> None:
-    taught, judged = (open_shards(part[stage.row.recipe]) for part in (stage.data.taught, stage.data.judged))
-    train = Examples.read(taught, _teaching(stage, taught))
-    held_out = rows_of(judged, [*stage.place.validation, *stage.place.judged])
-    examples = Examples.read(judged, held_out)
-    model = pretrained(stage)
-    folder = stage.folder()
-    folder.mkdir(parents=True, exist_ok=True)
-    config, n_outputs = stage.row.task_model, 0
-    if isinstance(config, LatentConfig):
-        assert model is not None
-        train_means, means = (finetune.latent_means(model, part.signals) for part in (train, examples))
-        for leads in stage.row.leads:
-            columns, weights = [], {}
-            for i, _ in enumerate(taught.tasks):
-                network = finetune.fit_latent(model, LEAD_SETS[leads], train_means, train.targets[:, i], config)
-                columns.append(finetune.predict_latent(network, LEAD_SETS[leads], means))
-                weights |= {f"{i}/{key}": value for key, value in network.classifier.state_dict().items()}
-            save_file(weights, folder / f"{_slug(leads)}.safetensors")
-            _keep(stage, judged, held_out, leads, np.stack(columns, axis=1))
-    else:
+    shards = open_shards(stage.data.taught[stage.row.recipe])
+    train = Examples.read(shards, _teaching(stage, shards))
+    model, config = pretrained(stage), stage.row.task_model
+    if isinstance(config, NetworkConfig):
         config = config.model_copy(update={"seed": stage.seed})
-        for leads in stage.row.leads:
-            network_ = finetune.fit_network(LEAD_SETS[leads], train, config, model)
-            n_outputs = train.targets.shape[1] + train.auxiliary.shape[1]
-            save_file(network_.state_dict(), folder / f"{_slug(leads)}.safetensors")
-            _keep(stage, judged, held_out, leads, finetune.predict_network(network_, examples, config))
-            for subset in stage.row.shown if leads == stage.row.leads[0] else ():
-                seen = finetune.predict_network(network_, examples, config, LEAD_SETS[subset])
-                _keep(stage, judged, held_out, subset, seen)
-    draft = folder / f"result.{os.getpid()}.part"
-    draft.write_text(json.dumps({"model": stage.row.name, "n_outputs": n_outputs, "trained_on": len(train)}))
-    draft.replace(folder / "result.json")
+    names = tuple(task.name for task in shards.tasks)
+    for leads in stage.row.leads:
+        task_model.fit(leads, train, names, config, model).save(stage.folder() / _slug(leads))
+    draft = stage.folder() / f"result.{os.getpid()}.part"
+    draft.write_text(json.dumps({"model": stage.row.name, "trained_on": len(train)}))
+    draft.replace(stage.folder() / "result.json")
 
 
-def _keep(stage: Stage, shards: Shards, held_out: NDArray[np.int64], leads: str, scores: NDArray[np.float32]) -> None:
-    """Write predictions of the recordings that have the leads, one file for each task."""
-    needed = [STANDARD_12.index(lead) for lead in LEAD_SETS[leads]]
-    has_leads = shards.present[held_out][:, needed].all(axis=1)
-    chooses = np.isin(shards.record_id[held_out], stage.place.validation)
+def _predictions(
+    stage: Stage, shards: Shards, rows: NDArray[np.int64], leads: str, scores: NDArray[np.float32], split: str
+) -> Iterator[Predictions]:
+    has_leads = shards.present[rows][:, list(finetune.positions(LEAD_SETS[leads]))].all(axis=1)
     for column, task in enumerate(shards.tasks):
-        truth = shards.targets[task.name][held_out]
-        for split, part in ((stage.place.split, ~chooses), ("validation", chooses)):
-            kept = (truth >= 0) & has_leads & part
-            if not kept.any():
-                continue
-            index = held_out[kept]
-            found = Predictions(
+        truth = shards.targets[task.name][rows]
+        kept = (truth >= 0) & has_leads
+        index = rows[kept]
+        if len(index):
+            yield Predictions(
                 model=stage.row.name,
                 task=task.name,
                 leads=leads,
@@ -279,13 +260,12 @@ def _keep(stage: Stage, shards: Shards, held_out: NDArray[np.int64], leads: str,
                 seed=stage.seed,
                 record_id=shards.record_id[index],
                 patient=shards.patient[index],
-                fold_of_cv=np.full(len(index), stage.place.fold if stage.place.split == "cv5" else NO_FOLD),
+                fold_of_cv=np.full(len(index), stage.place.fold),
                 truth=truth[kept],
                 score=scores[kept, column],
                 age_years=shards.age_years[index],
                 sex=shards.sex[index],
             )
-            found.to_csv(stage.folder() / PREDICTIONS / found.file_name)
 
 
 def _slug(leads: str) -> str:

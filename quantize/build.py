@@ -31,6 +31,7 @@ from lsemvae_edge.spec import IntendedUse, ModelSpec, PreprocessSpec
 from lsemvae_edge.synthetic.heart import Heart, simulate
 from lsemvae_edge.train import augment, calibrate, datasets, labels
 from lsemvae_edge.train.baseline import fit_baseline
+from lsemvae_edge.train.cohort import Cohort, load_cohort
 from lsemvae_edge.train.fit import OUTPUTS, FitConfig, fit, predict
 
 GOLDEN = "golden.npz"
@@ -60,9 +61,9 @@ def build(folder: Path, out: Path, config: FitConfig, say: Say) -> Bundle:
     usable = [entry for entry in datasets.entries(folder) if entry.fold != metrics.TEST_FOLD]
     say(f"Conditioning {len(usable)} recordings of folds 1-9")
     taught = [entry for entry in usable if entry.fold < metrics.VALIDATION_FOLD]
-    training, rejected = datasets.load_cohort(taught, spec, same_band=True)
+    training, rejected = load_cohort(taught, spec, same_band=True)
     chosen_by = [entry for entry in usable if entry.fold == metrics.VALIDATION_FOLD]
-    validation, also_rejected = datasets.load_cohort(chosen_by, spec)
+    validation, also_rejected = load_cohort(chosen_by, spec)
 
     def progress(epoch: int, loss: float) -> None:
         say(f"epoch {epoch + 1}: loss {loss:.4f}")
@@ -115,7 +116,7 @@ def anchor(name: str, bundle: Bundle) -> None:
 
 
 def fit_student(
-    training: datasets.Cohort,
+    training: Cohort,
     spec: PreprocessSpec,
     config: FitConfig,
     teacher: nn.Module,
@@ -128,12 +129,12 @@ def fit_student(
     return fitted
 
 
-def quantize(student: Student, training: datasets.Cohort, spec: PreprocessSpec, seed: int) -> bytes:
+def quantize(student: Student, training: Cohort, spec: PreprocessSpec, seed: int) -> bytes:
     """Return the int8 file of a student; activation ranges come from the training recordings only."""
     return litert.to_int8(litert.to_tflite(student, spec.window_samples), calibration_inputs(training, spec, seed))
 
 
-def calibration_inputs(training: datasets.Cohort, spec: PreprocessSpec, seed: int) -> NDArray[np.float32]:
+def calibration_inputs(training: Cohort, spec: PreprocessSpec, seed: int) -> NDArray[np.float32]:
     """Choose recordings for the activation ranges, both classes of the primary task alike (n, n_leads, n_samples)."""
     rng = np.random.default_rng(seed)
     half = CALIBRATION_RECORDS // 2
@@ -156,7 +157,7 @@ def logits_of(
     return np.stack([session.run(signal).logits for signal in inputs[:, :, 0].numpy()])
 
 
-def validation_metrics(logits: NDArray[np.float32], cohort: datasets.Cohort) -> dict[str, Any]:
+def validation_metrics(logits: NDArray[np.float32], cohort: Cohort) -> dict[str, Any]:
     """AUROC and average precision of both tasks with 95 % intervals over patients."""
     report = {}
     for column, (name, truth) in enumerate(
@@ -186,9 +187,7 @@ def golden_vectors(spec: ModelSpec, int8_file: bytes) -> bytes:
     return buffer.getvalue()
 
 
-def _provenance(
-    config: FitConfig, training: datasets.Cohort, validation: datasets.Cohort, rejected: dict[str, str]
-) -> dict[str, Any]:
+def _provenance(config: FitConfig, training: Cohort, validation: Cohort, rejected: dict[str, str]) -> dict[str, Any]:
     return {
         "command": "lsemvae-edge train bundle",
         "made_at": datetime.now(UTC).date().isoformat(),
@@ -209,7 +208,7 @@ def _provenance(
     }
 
 
-def _described(cohort: datasets.Cohort, what: str) -> dict[str, Any]:
+def _described(cohort: Cohort, what: str) -> dict[str, Any]:
     return {
         "what": what,
         "records": len(cohort),

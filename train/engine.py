@@ -13,7 +13,7 @@ from typing import IO, Any
 
 import safetensors.torch
 import torch
-from lightning.fabric.plugins.environments import SLURMEnvironment
+from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
 from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.loggers import Logger, MLFlowLogger, TensorBoardLogger
@@ -153,6 +153,18 @@ class Pretraining(LightningModule):
             weight_decay=self.config.weight_decay,
             fused=self.config.precision != "16-mixed",
         )
+
+    def configure_gradient_clipping(
+        self,
+        optimizer: Any,
+        gradient_clip_val: float | None = None,
+        gradient_clip_algorithm: str | None = None,
+    ) -> None:
+        """Clip the norm; Lightning refuses a fused optimiser under bfloat16, which needs no unscaling, either."""
+        if self.config.precision == "bf16-mixed" and gradient_clip_val:
+            torch.nn.utils.clip_grad_norm_(self.model.parameters(), gradient_clip_val)
+        else:
+            self.clip_gradients(optimizer, gradient_clip_val, gradient_clip_algorithm)
 
     def train_dataloader(self) -> DataLoader[dict[str, Tensor]]:
         """Return this process's parts of the training batches, from where the run stands."""

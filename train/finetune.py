@@ -121,8 +121,14 @@ def positions(leads: tuple[str, ...]) -> tuple[int, ...]:
 
 @torch.inference_mode()
 def latent_means(model: LSEMVAE, signals: Tensor, batch_size: int = 64) -> Tensor:
-    """Return every lead's mean (n_leads, n, latent_dim) under frozen encoders."""
+    """Return every lead's mean (n_leads, n, latent_dim) under frozen encoders.
+
+    Recordings longer than the model's window (n, 12, n_samples) are seen in their middle, scaled as in pre-training.
+    """
     model.eval()
+    if signals.shape[-1] > model.n_samples:
+        begin = windows.centre(signals.shape[-1], model.n_samples)
+        signals = windows.rescale(signals[..., begin : begin + model.n_samples])
     return torch.cat([model.encode(part)[0] for part in torch.split(signals, batch_size)], dim=1)
 
 
@@ -182,7 +188,7 @@ class TaskNetwork(nn.Module):
 
     def __init__(self, leads: tuple[str, ...], n_outputs: int, kind: Network, pretrained: LSEMVAE | None) -> None:
         super().__init__()
-        self.leads = positions(leads)
+        self.leads, self.n_outputs = positions(leads), n_outputs
         self.network: nn.Module
         if kind == "pooled":
             if pretrained is None:

@@ -175,8 +175,8 @@ def from_ptb_comments(comments: Mapping[str, str], *, cmh2o: CmH2O = "refuse") -
     comments : mapping
         The header's ``# key: value`` lines, keys in lower case.
     cmh2o : {"refuse", "convert", "as_mmhg"}
-        What to do with a pressure in cmH2O. The database writes aortic pressures of 160/64 cmH2O beside cuff pressures of
-        140/80 mmHg, so the unit may be a slip; it is not guessed.
+        What to do with a pressure in cmH2O. The database writes aortic pressures of 160/64 cmH2O beside cuff pressures
+        of 140/80 mmHg, so the unit may be a slip; it is not guessed.
 
     Returns
     -------

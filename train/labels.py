@@ -11,9 +11,9 @@ from dataclasses import dataclass
 RIGHT_HEART_CODES = frozenset({"RVH", "RAO/RAE", "IRBBB", "CRBBB", "LPFB"})
 RIGHT_AXIS = frozenset({"RAD", "ARAD"})
 LEFT_OVERLOAD_CODES = frozenset({"LVH", "LAO/LAE"})
-# SNOMED CT codes of the PhysioNet/CinC Challenges 2020 and 2021, with the names of their tables dx_mapping_scored.csv and
-# dx_mapping_unscored.csv (github.com/physionetchallenges/evaluation-2021). 195126007, atrial hypertrophy, names no side;
-# 55827005, left ventricular high voltage, is a voltage and no diagnosis.
+# SNOMED CT codes of the PhysioNet/CinC Challenges 2020 and 2021, with the names of their tables dx_mapping_scored.csv
+# and dx_mapping_unscored.csv (github.com/physionetchallenges/evaluation-2021). 195126007, atrial hypertrophy, names no
+# side; 55827005, left ventricular high voltage, is a voltage and no diagnosis.
 RIGHT_HEART_SNOMED = {
     "89792004": "right ventricular hypertrophy",
     "446358003": "right atrial hypertrophy",

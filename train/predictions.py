@@ -110,7 +110,7 @@ class Predictions:
         """Keep the records of an index or mask, in its order."""
         return replace(self, **{name: getattr(self, name)[index] for name in _COLUMNS})
 
-    def of_records(self, wanted: Sequence[str] | NDArray[np.str_]) -> "Predictions":
+    def of_records(self, wanted: Iterable[str]) -> "Predictions":
         """Keep the named records, in the order named.
 
         Raises
@@ -118,11 +118,12 @@ class Predictions:
         BadInputError
             If one of them has no prediction.
         """
-        place = {str(name): index for index, name in enumerate(self.record_id)}
-        missing = [str(name) for name in wanted if str(name) not in place]
+        place = {name: index for index, name in enumerate(self.record_id.tolist())}
+        names = [str(name) for name in wanted]
+        missing = [name for name in names if name not in place]
         if missing:
             raise BadInputError(f"{self.name} has no prediction for {missing[0]} and {len(missing) - 1} more.")
-        return self.select(np.array([place[str(name)] for name in wanted], dtype=np.intp))
+        return self.select(np.array([place[name] for name in names], dtype=np.intp))
 
     def to_csv(self, path: Path) -> None:
         """Write a line of JSON that names the predictions, then one line a record; whole or not at all."""
@@ -186,6 +187,11 @@ def file_name(model: str, task: str, leads: str, split: str, seed: int) -> str:
     return f"{words[:120]}__{sha256(json.dumps(parts).encode()).hexdigest()[:8]}.csv"
 
 
+def validation_of(split: str) -> str:
+    """Name the split whose predictions choose thresholds for another: the same model's, on its validation records."""
+    return f"validation of {split}"
+
+
 def pool(parts: Iterable[Predictions]) -> Predictions:
     """Join the held-out parts of a cross-validation into one set of out-of-fold predictions.
 
@@ -205,7 +211,8 @@ def pool(parts: Iterable[Predictions]) -> Predictions:
     named = {(*part.key, part.seed) for part in found}
     if len(named) > 1:
         raise BadInputError(f"Predictions of different things cannot be pooled: {sorted(named)}.")
-    return replace(found[0], **{name: np.concatenate([getattr(part, name) for part in found]) for name in _COLUMNS})
+    columns: Any = {name: np.concatenate([getattr(part, name) for part in found]) for name in _COLUMNS}
+    return replace(found[0], **columns)
 
 
 def over_folds(predictions: Predictions, metric: Metric) -> Spread | None:
@@ -225,3 +232,11 @@ def median_seed(of_seeds: Sequence[Predictions], metric: Metric) -> Predictions:
     """Return the predictions of the median seed by a metric; of an even number the lower of the middle two."""
     ranked = sorted(of_seeds, key=lambda one: (metric(one.truth.astype(bool), one.score), one.seed))
     return ranked[(len(ranked) - 1) // 2]
+
+
+def by_key(predictions: Iterable[Predictions], metric: Metric) -> list[tuple[Predictions, list[Predictions]]]:
+    """Group the seeds of each model, task, leads and split, in the order given: the median seed, then all of them."""
+    groups: dict[tuple[str, str, str, str], list[Predictions]] = {}
+    for one in predictions:
+        groups.setdefault(one.key, []).append(one)
+    return [(median_seed(group, metric), group) for group in groups.values()]

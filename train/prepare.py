@@ -135,8 +135,8 @@ def prepare(
             held.enter_context(shard_folder.sole_writer(out))
             shard_folder.hold_to_plan(out, shard_folder.plan(dataset, recipe, shard_size))
             (out / "report.json").unlink(missing_ok=True)
-        walk = _Walk(dataset, recipe, out, shard_size, _Progress(dataset, say or (lambda _: None)))
-        with open_workers(workers or len(os.sched_getaffinity(0)), scheduler) as crew:
+        walk = _Walk(dataset, recipe, out, shard_size, say or (lambda _: None))
+        with open_workers(len(os.sched_getaffinity(0)) if workers is None else workers, scheduler) as crew:
             walk.run(crew)
         with shard_folder.writing(out):
             totals = shard_folder.sum_up(out, walk.n_shards)
@@ -165,10 +165,9 @@ def prepare(
 class _Walk:
     """One pass over the data set: which groups are finished, which are handed out."""
 
-    def __init__(
-        self, dataset: DataSet, recipe: InputRecipe, out: Path, shard_size: int, progress: "_Progress"
-    ) -> None:
-        self.dataset, self.recipe, self.out, self.shard_size, self.progress = dataset, recipe, out, shard_size, progress
+    def __init__(self, dataset: DataSet, recipe: InputRecipe, out: Path, shard_size: int, say: Say) -> None:
+        self.dataset, self.recipe, self.out, self.shard_size = dataset, recipe, out, shard_size
+        self.progress = _Progress(dataset, say)
         self.n_shards = 0
         self.earlier = 0
         self.worker_peak_mb: dict[str, float] = {}

@@ -13,9 +13,9 @@ import lightning
 import numpy as np
 import torch
 from lightning.fabric.utilities.rank_zero import rank_zero_only
-from lightning.pytorch.utilities.exceptions import MisconfigurationException
+from lightning.fabric.utilities.exceptions import MisconfigurationException
 from numpy.typing import NDArray
-from tqdm import tqdm
+from tqdm import tqdm  # type: ignore[import-untyped]
 
 from lsemvae_edge import __version__
 from lsemvae_edge.errors import BadInputError, UsageError
@@ -161,6 +161,8 @@ def _fit(
     with engine.quiet():
         try:
             trainer = engine.make_trainer(config, out, [recorder])
+            if config.sync_batchnorm and trainer.world_size > 1 and trainer.strategy.root_device.type != "cuda":
+                raise UsageError("torch synchronizes batch norms on CUDA devices only.", "Set sync_batchnorm=false.")
             if trainer.is_global_zero:
                 _write_json(out / CONFIG, {**identity, "run": config.model_dump(mode="json"), "versions": _versions()})
             trainer.fit(module, ckpt_path=checkpoint if checkpoint.exists() else None, weights_only=True)
@@ -173,7 +175,8 @@ def _fit(
             raise KeyboardInterrupt from error
         finally:
             display.close()
-    return module.progress
+    # Not the module's: a strategy that spawns trains a copy of it.
+    return engine.read_progress(checkpoint)
 
 
 def _check(shards: "Shards", model: ModelConfig, config: PretrainConfig) -> None:

@@ -22,6 +22,8 @@ class Saliency:
     ----------
     leads : tuple of str
         Names of the rows.
+    signal : array (n, n_leads, n_samples), float32
+        What was attributed.
     attribution : array (n, n_leads, n_samples), float32
         Signed; a record's sum is its logit minus that of the baseline, but for ``delta``.
     by_lead : array (n, n_leads)
@@ -33,6 +35,7 @@ class Saliency:
     """
 
     leads: tuple[str, ...]
+    signal: NDArray[np.float32]
     attribution: NDArray[np.float32]
     by_lead: NDArray[np.float64]
     logit: NDArray[np.float64]
@@ -100,7 +103,9 @@ def integrated_gradients(
             at_both = [model(point).double().cpu() for point in (x, zero)]
         if at_both[0].shape != (len(x),):
             raise BadInputError(f"The model gave {tuple(at_both[0].shape)} for {len(x)} records, not one logit each.")
-        found = method.attribute(x, zero, n_steps=n_steps, method="gausslegendre", internal_batch_size=n_steps)
+        found = method.attribute(
+            x, zero, n_steps=n_steps, method="gausslegendre", internal_batch_size=max(n_steps, len(x))
+        )
         parts.append(found.detach().cpu().numpy().astype(np.float32))
         logits.append(torch.stack(at_both).numpy())
     attribution, (logit, logit_of_zero) = np.concatenate(parts), np.concatenate(logits, axis=1)
@@ -108,6 +113,7 @@ def integrated_gradients(
     total = size.sum(axis=1, keepdims=True)
     return Saliency(
         leads=tuple(leads),
+        signal=np.asarray(signals, dtype=np.float32),
         attribution=attribution,
         by_lead=np.divide(size, total, out=np.zeros_like(size), where=total > 0),
         logit=logit,

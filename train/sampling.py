@@ -203,9 +203,9 @@ def hide_leads(
     hidden = (event < hide_chest)[:, None] & chest
     hidden |= ((event >= hide_chest) & (event < hide_chest + hide_random))[:, None] & coin
     visible = present & ~hidden
-    none: NDArray[np.bool_] = ~visible.any(axis=1, keepdims=True)
-    kept: NDArray[np.bool_] = np.where(none, present, visible)
-    return kept
+    none = ~visible.any(axis=1)
+    visible[none] = present[none]
+    return visible
 
 
 @lru_cache(maxsize=2)

@@ -36,6 +36,8 @@ class Job:
 
 @dataclass(frozen=True)
 class Done:
+    """What a worker tells of one shard; the rest is in the note."""
+
     seen: int
     kept: int
     peak_mb: float
@@ -103,7 +105,7 @@ def _reason(error: LsemvaeError) -> str:
 
 def _read(entry: Entry) -> Record:
     try:
-        return entry.record()
+        return entry.load()
     except OSError as error:
         if error.errno in _MACHINE_ERRORS:
             raise StoreError(

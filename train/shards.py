@@ -1,8 +1,8 @@
 """Prepared recordings on disk: Arrow IPC files of float16 signals with what is known of each recording beside them.
 
-A folder of shards holds ``plan.json`` (what was asked for), ``shards/NNNNNN.arrow``, ``notes/NNNNNN.json`` (one for each
-shard, written last: what was kept, what was rejected and why) and, once all is done, ``report.json`` and
-``rejected.csv``. `lsemvae_edge.train.prepare` writes them; here they are read.
+A folder of shards holds ``plan.json`` (what was asked for), ``shards/NNNNNN.arrow``, ``notes/NNNNNN.json`` (written
+after the shard: what was kept, what was rejected and why) and, once all is done, ``report.json`` and ``rejected.csv``.
+ `lsemvae_edge.train.prepare` writes them; here they are read.
 """
 
 import json

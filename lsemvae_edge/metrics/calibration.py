@@ -93,8 +93,19 @@ def calibration_error_resampled(truth: NDArray[np.bool_], score: Array, weights:
 def calibration_slope_resampled(truth: NDArray[np.bool_], score: Array, weights: Array) -> Array:
     """`calibration_slope` of resamples, by Newton's method over all of them at once."""
     x = _logit(score)
-    rate = _rates(truth, weights)
-    intercept, slope = _log_odds(rate), np.zeros(len(weights))
+    # All resamples start from the fit of all recordings, near which they end.
+    together = np.ones((1, truth.size))
+    near = _newton(x, truth, together, _log_odds(_rates(truth, together)), np.zeros(1))
+    if not near[2][0]:
+        near = (_log_odds(_rates(truth, together)), np.zeros(1), near[2])
+    _, slope, converged = _newton(x, truth, weights, *(np.repeat(start, len(weights)) for start in near[:2]))
+    return np.where(converged & (np.abs(slope) < 50), slope, np.nan)
+
+
+def _newton(
+    x: Array, truth: NDArray[np.bool_], weights: Array, intercept: Array, slope: Array
+) -> tuple[Array, Array, NDArray[np.bool_]]:
+    """Fit intercept and slope for each row of weights; the last array says which fits have converged."""
     for _ in range(60):
         p = _sigmoid(intercept[:, None] + slope[:, None] * x)
         residual, curvature = weights * (truth - p), weights * p * (1 - p)
@@ -107,9 +118,9 @@ def calibration_slope_resampled(truth: NDArray[np.bool_], score: Array, weights:
         # A full step from far away may overshoot into the flat tails; at most 2 at a time cannot.
         damping = np.minimum(1.0, 2.0 / largest)
         intercept, slope = intercept + damping * step0, slope + damping * step1
-        if not (largest > 1e-9).any():
+        if not (largest > 1e-7).any():
             break
-    return np.where((largest <= 1e-6) & (np.abs(slope) < 50), slope, np.nan)
+    return intercept, slope, np.asarray(largest <= 1e-6)
 
 
 def calibration_intercept_resampled(truth: NDArray[np.bool_], score: Array, weights: Array) -> Array:

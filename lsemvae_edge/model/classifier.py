@@ -5,7 +5,7 @@ from torch import Tensor, nn
 
 from lsemvae_edge.errors import UsageError
 from lsemvae_edge.model import fusion as fusions
-from lsemvae_edge.model.lsemvae import LSEMVAE, PooledEncoder
+from lsemvae_edge.model.lsemvae import LSEMVAE, PooledEncoder, conv_block
 
 
 class LatentClassifier(nn.Module):
@@ -65,11 +65,13 @@ class PooledClassifier(nn.Module):
             raise UsageError("This task model reads pooled encoders.", "Use LatentClassifier.")
         self.encoders = nn.ModuleList(encoders)
         n_features, n_latent = first.mu.in_channels, first.mu.out_channels
-        self.lead_blocks = nn.ModuleList(_block(n_features, width) for _ in leads)
-        self.joint_block = _block(n_latent, width)
+        self.n_latent = n_latent
+        self.lead_blocks = nn.ModuleList(conv_block(n_features, width, 5, 2) for _ in leads)
+        self.joint_block = conv_block(n_latent, width, 5, 2)
         self.head = nn.Sequential(
             nn.Linear(width * (len(leads) + 1), hidden), nn.ReLU(), nn.Dropout(0.2), nn.Linear(hidden, n_outputs)
         )
+        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def forward(self, x: Tensor, mask: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Return logits and what they were read from.
@@ -88,18 +90,13 @@ class PooledClassifier(nn.Module):
         pooled, mus, logvars = [], [], []
         for i, (encoder, block) in enumerate(zip(self.encoders, self.lead_blocks, strict=True)):
             assert isinstance(encoder, PooledEncoder)
-            features = encoder.features(x[:, i : i + 1])
-            mus.append(encoder.mu(features).flatten(1))
-            logvars.append(encoder.logvar(features).flatten(1).clamp(-fusions.LOGVAR_BOUND, fusions.LOGVAR_BOUND))
-            seen = block(features).mean(2)
+            features, mu, logvar = encoder.maps(x[:, i : i + 1])
+            mus.append(mu)
+            logvars.append(logvar.clamp(-fusions.LOGVAR_BOUND, fusions.LOGVAR_BOUND))
+            seen = block(features).mean((2, 3))
             pooled.append(seen if mask is None else seen * mask[:, i : i + 1])
         joint, _ = fusions.hime(torch.stack(mus), torch.stack(logvars), mask)
-        pooled.append(self.joint_block(joint.unflatten(1, (self.joint_block[0].in_channels, -1))).mean(2))
+        pooled.append(self.joint_block(joint.unflatten(1, (self.n_latent, 1, -1))).mean((2, 3)))
         together = torch.cat(pooled, dim=1)
         return self.head(together), together
 
-
-def _block(n_in: int, n_out: int) -> nn.Sequential:
-    return nn.Sequential(
-        nn.Conv1d(n_in, n_out, 5, stride=2, padding=2, bias=False), nn.BatchNorm1d(n_out), nn.ReLU()
-    )

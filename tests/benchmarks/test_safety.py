@@ -172,7 +172,7 @@ def test_a_few_real_recordings_fill_the_table(run):
 
     listed = [entry for entry in datasets.entries(datasets.data_folder()) if entry.fold == metrics.VALIDATION_FOLD][:12]
     found = [run(entry.record()) for entry in listed]
-    truth = np.array([entry.label.right_heart_pattern for entry in listed], dtype=bool)
+    truth = np.array([entry.targets[datasets.RIGHT_HEART.name] for entry in listed], dtype=bool)
     point = safety.operating_point("a few", truth, found, "present")
     assert point.n == 12
     assert point.answered >= 8

@@ -5,7 +5,7 @@ import math
 import pytest
 
 from lsemvae_edge.train import labels
-from lsemvae_edge.train.labels import from_ptbxl
+from lsemvae_edge.train.labels import from_ptbxl, from_snomed
 
 
 def row(*codes, axis="", sex="", likelihood=100.0):
@@ -81,3 +81,25 @@ def test_unknown_axis_and_sex_are_not_learned_from():
     assert all(math.isnan(value) for value in made[-4:])
     assert not any(math.isnan(value) for value in made[:-4])
     assert made[0] == 1.0
+
+
+@pytest.mark.parametrize(
+    ("codes", "right", "side"),
+    [
+        (("426783006",), 0, None),
+        (("446358003",), 1, 1),
+        (("713426002", "164873001"), 1, None),
+        (("67741000119109",), 0, 0),
+        (("195126007",), 0, None),
+        (("55827005",), 0, None),
+        ((), 0, None),
+    ],
+)
+def test_snomed_codes_give_the_same_stand_in_labels(codes, right, side):
+    made = from_snomed(codes)
+    assert (made.right_heart_pattern, made.heart_side, made.right_axis_like) == (right, side, False)
+
+
+def test_a_right_axis_in_snomed_codes_looks_like_swapped_arms():
+    for code in ("47665007", "89792004", "445211001"):
+        assert from_snomed((code,)).right_axis_like

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from lsemvae_edge.errors import BadInputError
 from lsemvae_edge.metrics import auroc
-from lsemvae_edge.train.predictions import NO_FOLD, Predictions, file_name, median_seed, over_folds, pool
+from lsemvae_edge.train.predictions import NO_FOLD, Predictions, by_key, file_name, median_seed, over_folds, pool
 
 COLUMNS = ("record_id", "patient", "fold_of_cv", "truth", "score", "age_years", "sex")
 text = st.text(st.characters(blacklist_categories=("Cs", "Cc"), blacklist_characters="\u2028\u2029\x85"), max_size=12)
@@ -161,3 +161,11 @@ def test_the_median_seed_stands_for_its_model():
     ranked = sorted(seeds, key=lambda one: auroc(one.truth, one.score))
     assert median_seed(seeds, auroc) is ranked[2]
     assert median_seed(ranked[:2], auroc) is ranked[0]
+
+
+def test_seeds_are_grouped_by_what_they_share_in_the_order_given():
+    ours, other = [made(seed=seed) for seed in range(3)], [made(seed=1, leads="12L")]
+    (first, seeds), (second, alone) = by_key([ours[2], *other, ours[0], ours[1]], auroc)
+    assert seeds == [ours[2], ours[0], ours[1]]
+    assert first is median_seed(ours, auroc)
+    assert (second, alone) == (other[0], other)

@@ -30,6 +30,7 @@ def test_a_linear_models_attribution_is_weight_times_input(signals):
     found = integrated_gradients(lambda x: (x * weight).sum(dim=(1, 2)) + 3, signals, LIMB_LEADS)
     np.testing.assert_allclose(found.attribution, signals * weight.numpy(), atol=1e-5)
     np.testing.assert_allclose(found.logit_of_zero, 3)
+    np.testing.assert_array_equal(found.signal, signals)
     np.testing.assert_allclose(found.delta, 0, atol=1e-4)
 
 

@@ -3,6 +3,7 @@
 `open_dataset` opens one by its kind; `docs/datasets.md` says where each comes from and what is special about it.
 """
 
+import inspect
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -42,13 +43,20 @@ __all__ = [
     "RIGHT_AXIS_LIKE",
     "RIGHT_HEART",
     "TWELVE_LEAD",
+    "CinC",
+    "Code15",
     "CohortCheck",
     "DataSet",
     "Entry",
+    "HospitalFolder",
     "Kind",
+    "MimicEcg",
+    "Packed",
     "Problems",
+    "PtbXl",
     "RecordError",
     "Sex",
+    "Synthetic",
     "Task",
     "check_cohort",
     "data_folder",
@@ -103,9 +111,9 @@ def open_dataset(kind: str, path: Path | None, **options: Any) -> DataSet:
             f"{'.'.join(map(str, item['loc'])) or 'options'}: {item['msg'].removeprefix('Value error, ')}"
             for item in error.errors()
         )
-        known = [name for name in adapter.__dataclass_fields__ if name not in ("path", "problems")]  # type: ignore[attr-defined]
+        known = [name for name in inspect.signature(adapter).parameters if name != "path"]
         raise UsageError(
-            f"The data set {kind} cannot be opened so: {wrong}.", f"Options: {', '.join(known)}."
+            f"The data set {kind} cannot be opened so: {wrong}.", f"Its options are: {', '.join(known) or 'none'}."
         ) from None
 
 

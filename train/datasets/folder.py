@@ -43,7 +43,8 @@ _COLUMNS = {
     "pvr_dyn": ("pvrdyn", "pvrdynscm5"),
     "cardiac_output": ("co", "colmin", "cardiacoutput", "cardiacoutputlmin"),
 }
-_EXTENSIONS = frozenset(extension for known in formats.FORMATS for extension in known.extensions)
+# A text file may be anything; only those that the table names are recordings.
+_EXTENSIONS = frozenset(extension for known in formats.FORMATS if known.name != "csv" for extension in known.extensions)
 _YES = frozenset({"1", "true", "yes", "y"})
 
 
@@ -60,8 +61,8 @@ class HospitalFolder:
     path : Path
         The folder; the table's files are named from here.
     labels : Path, optional
-        The table; by default ``labels.csv`` in the folder. It has columns patient and file, and either a column of 0 and 1
-        for each task, or mPAP, PAWP (mmHg), PVR, or both.
+        The table; by default ``labels.csv`` in the folder. It has columns patient and file, and either a column of 0
+        and 1 for each task, or mPAP, PAWP (mmHg), PVR, or both.
     ready : tuple of str, optional
         Columns with ready labels; by default those that hold 0 and 1.
     pressures : {"columns", "header"}
@@ -158,20 +159,20 @@ class HospitalFolder:
         with tables.Lookup() as named:
             for number, row in enumerate(tables.rows(table), start=2):
                 given, patient = row[columns["file"]].replace("\\", "/"), row[columns["patient"]]
-                if not given or not patient:
-                    absent = ", ".join(name for name in ("patient", "file") if not row[columns[name]])
-                    self.problems.add(Kind.MISSING_VALUE, given or f"{table.name}, line {number}", absent)
-                    continue
                 file = self.path / given
                 if not file.is_file():
                     file = Path(f"{file}.hea")
                 named.put(_stem(file))
+                if not given or not patient:
+                    absent = ", ".join(name for name in ("patient", "file") if not row[columns[name]])
+                    self.problems.add(Kind.MISSING_VALUE, given or f"{table.name}, line {number}", absent)
+                    continue
                 if not file.is_file():
                     self.problems.add(Kind.MISSING_FILE, given)
                     continue
                 yield file, patient, row
             for file in files(self.path):
-                recording = file.suffix.lower() in _EXTENSIONS and file != table
+                recording = file.suffix.lower() in _EXTENSIONS
                 if recording and named.put(_stem(file)):
                     self.problems.add(Kind.UNLABELLED, file.relative_to(self.path).as_posix(), f"not in {table.name}")
 

@@ -116,7 +116,7 @@ def _load(folder: Path, position: int, chest_position: int | None, *, pair_only:
 
 @lru_cache(maxsize=4)
 def _samples(archive: Path) -> NDArray[Any]:
-    """Samples of an archive, unpacked once in each process: a compressed array has no random access."""
+    """Unpack an archive, once in each process: a compressed array has no random access."""
     with np.load(archive, allow_pickle=False) as data:
         samples: NDArray[Any] = data["x"]
     return samples

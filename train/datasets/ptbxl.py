@@ -5,9 +5,9 @@ from dataclasses import field
 from functools import partial
 from importlib import resources
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
-from pydantic import ConfigDict
+from pydantic import BeforeValidator, ConfigDict
 from pydantic.dataclasses import dataclass
 
 from lsemvae_edge.record import Record
@@ -38,7 +38,7 @@ class PtbXl:
     """
 
     path: Path
-    rate: Literal[500, 100] = 500
+    rate: Annotated[Literal[500, 100], BeforeValidator(int)] = 500
     listed: bool = False
     problems: Problems = field(default_factory=Problems, init=False, repr=False, compare=False)
 

@@ -108,47 +108,17 @@ class Synthetic:
         targets = {RIGHT_HEART.name: int(person.right)}
         if person.right != person.left:
             targets[HEART_SIDE.name] = int(person.right)
-        plan = Plan(
-            self.seed,
-            patient,
-            visit,
-            self.duration_s,
-            self.fs_hz,
-            self.right_share,
-            self.left_share,
-            self.noise,
-            (self.snr_low_db, self.snr_high_db),
-            self.faults,
-            self.fault_share,
-        )
         return Entry(
             record_id=f"{self.seed}-{patient}-{visit}",
             source=self.name,
             patient=f"{self.seed}-{patient}",
             fold=1 + patient % N_FOLDS,
-            load=partial(draw_record, plan),
+            load=partial(draw_record, self, patient, visit),
             age_years=person.age_years,
             sex=person.sex,
             targets=targets,
             marks=frozenset({RIGHT_AXIS_LIKE} if person.heart.qrs_axis_deg > 90 else ()),
         )
-
-
-@dataclass(frozen=True)
-class Plan:
-    """All that a recording follows from."""
-
-    seed: int
-    patient: int
-    visit: int
-    duration_s: float
-    fs_hz: float
-    right_share: float
-    left_share: float
-    noise: tuple[str, ...]
-    snr_db: tuple[float, float]
-    faults: tuple[str, ...]
-    fault_share: float
 
 
 def draw_person(seed: int, patient: int, right_share: float, left_share: float) -> Person:
@@ -172,17 +142,17 @@ def draw_person(seed: int, patient: int, right_share: float, left_share: float) 
     )
 
 
-def draw_record(plan: Plan) -> Record:
-    """Record a patient's visit; the same plan gives the same samples."""
-    person = draw_person(plan.seed, plan.patient, plan.right_share, plan.left_share)
-    rng = np.random.default_rng((plan.seed, plan.patient, 1 + plan.visit))
+def draw_record(cohort: Synthetic, patient: int, visit: int) -> Record:
+    """Record a patient's visit; the same arguments give the same samples."""
+    person = draw_person(cohort.seed, patient, cohort.right_share, cohort.left_share)
+    rng = np.random.default_rng((cohort.seed, patient, 1 + visit))
     rate_bpm = float(np.clip(person.heart.rate_bpm + rng.normal(0, 6), 40, 140))
-    record = simulate(replace(person.heart, rate_bpm=rate_bpm), plan.duration_s, plan.fs_hz, rng)
-    if plan.noise:
-        kind: NoiseKind = plan.noise[int(rng.integers(len(plan.noise)))]  # type: ignore[assignment]  # checked above
-        record = add_noise(record, kind, float(rng.uniform(*plan.snr_db)), rng)
-    if plan.faults and rng.random() < plan.fault_share:
-        record = _spoiled(record, plan.faults[int(rng.integers(len(plan.faults)))], rng)
+    record = simulate(replace(person.heart, rate_bpm=rate_bpm), cohort.duration_s, cohort.fs_hz, rng)
+    if cohort.noise:
+        kind: NoiseKind = cohort.noise[int(rng.integers(len(cohort.noise)))]  # type: ignore[assignment]  # checked there
+        record = add_noise(record, kind, float(rng.uniform(cohort.snr_low_db, cohort.snr_high_db)), rng)
+    if cohort.faults and rng.random() < cohort.fault_share:
+        record = _spoiled(record, cohort.faults[int(rng.integers(len(cohort.faults)))], rng)
     return record
 
 

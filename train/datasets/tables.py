@@ -163,7 +163,7 @@ def task(column: str) -> Task:
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[csv.DictReader[str]]:
+def _opened(path: Path) -> "Iterator[csv.DictReader[str]]":
     """Open a table; what makes it no table, also later on, is an error of the input."""
     try:
         with path.open(newline="", encoding="utf-8-sig") as stream:
@@ -178,7 +178,7 @@ def _opened(path: Path) -> Iterator[csv.DictReader[str]]:
         raise BadInputError(f"{path} is no table of text: {error}.", "Export it again as CSV in UTF-8.") from error
 
 
-def _names(reader: csv.DictReader[str]) -> tuple[str, ...]:
+def _names(reader: "csv.DictReader[str]") -> tuple[str, ...]:
     names = tuple(reader.fieldnames or ())
     reader.fieldnames = [name.strip() for name in names]
     return tuple(reader.fieldnames)

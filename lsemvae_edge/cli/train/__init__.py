@@ -1,9 +1,9 @@
 """``train``: from data sets to models, and the figures of them."""
 
 from lsemvae_edge.cli._common import Commands
-from lsemvae_edge.cli.train import bundle, pretrain
+from lsemvae_edge.cli.train import bundle, prepare, pretrain
 
-PARTS = (bundle, pretrain)
+PARTS = (bundle, prepare, pretrain)
 
 
 def add(commands: Commands) -> None:

@@ -1,0 +1,85 @@
+"""The study of the paper's models on the stand-in tasks: what `train evaluate` runs unless told otherwise."""
+
+from lsemvae_edge.benchmarks.study_config import SUBSETS, ModelRow, StudyConfig
+from lsemvae_edge.train.config_pretrain import PretrainConfig
+from lsemvae_edge.train.finetune import LatentConfig, NetworkConfig
+
+_PUBLISHED = PretrainConfig(
+    epochs=16, precision="bf16-mixed", accelerator="cpu", logger="none", checkpoint_every_steps=10**6
+)
+"""The published schedule, cut at the number of epochs that a CPU reaches in half an hour."""
+_COMPACT = PretrainConfig(
+    epochs=20,
+    batch_size=64,
+    learning_rate=2e-3,
+    weight_decay=1e-4,
+    kl_weight=0.01,
+    kl_warmup_epochs=5,
+    hide_chest=0.4,
+    hide_random=0.3,
+    accelerator="cpu",
+    logger="none",
+    checkpoint_every_steps=10**6,
+)
+_WHOLE = _COMPACT.model_copy(update={"hide_chest": 0.0, "hide_random": 0.0})
+"""For fusions that cannot leave leads out; they learn from recordings with all twelve."""
+_NETWORK = NetworkConfig(auxiliary_weight=10.0, epochs=25)
+_PLAIN = NetworkConfig(network="plain_cnn", epochs=20)
+
+
+def _compact(name: str, **changes: object) -> ModelRow:
+    return ModelRow(**{"name": name, "preset": "compact", "pretrain": _COMPACT, "task_model": _NETWORK, **changes})  # type: ignore[arg-type]
+
+
+def _published(name: str, **changes: object) -> ModelRow:
+    told = {"name": name, "preset": "reference", "pretrain": _PUBLISHED, "task_model": LatentConfig(), **changes}
+    return ModelRow(**told)  # type: ignore[arg-type]
+
+
+PAPER = StudyConfig(
+    rows=(
+        _published("reference", leads=("12L", *SUBSETS)),
+        _compact("compact", splits=("folds", "cv5")),
+        ModelRow(name="plain CNN", task_model=_PLAIN, splits=("folds", "cv5")),
+        _compact(
+            "compact, any leads",
+            task_model=_NETWORK.model_copy(update={"hide_chest": 0.3, "hide_random": 0.4}),
+            leads=("12L",),
+            shown=SUBSETS,
+        ),
+        _compact("compact without pre-training", pretrain=None),
+        _compact("compact, 12-lead recordings only", twelve_lead_only=True),
+        ModelRow(name="xresnet1d", task_model=NetworkConfig(network="xresnet1d", epochs=15)),
+        _compact("MVAE (compact without MoE)", preset="mvae", pretrain=_WHOLE),
+        _compact("MMVAE", preset="mmvae", pretrain=_WHOLE),
+        _compact("MoPoE", preset="mopoe", pretrain=_WHOLE),
+        _compact("compact without PoE", preset="compact-no-poe", pretrain=_WHOLE),
+        _compact(
+            "compact without regularisation",
+            pretrain=_COMPACT.model_copy(update={"kl_weight": 0.0, "alignment_weight": 0.0}),
+        ),
+        _published("reference without pre-training", pretrain=None),
+        _published(
+            "reference without regularisation",
+            pretrain=_PUBLISHED.model_copy(update={"kl_weight": 0.0, "alignment_weight": 0.0}),
+        ),
+        _published("reference without MoE", preset="reference-no-moe"),
+        _published("reference without PoE", preset="reference-no-poe"),
+    ),
+    differences=(
+        ("compact", "12L", "reference", "12L"),
+        ("compact", "6L", "reference", "6L"),
+        ("compact, 12-lead recordings only", "6L", "reference", "6L"),
+        ("compact", "6L", "compact", "12L"),
+        ("reference", "6L", "reference", "12L"),
+        ("compact", "12L", "plain CNN", "12L"),
+        ("compact", "6L", "plain CNN", "6L"),
+        ("compact", "12L", "compact without pre-training", "12L"),
+        ("compact", "6L", "compact without pre-training", "6L"),
+        ("reference", "12L", "reference without pre-training", "12L"),
+        ("reference", "6L", "reference without pre-training", "6L"),
+    ),
+    robustness=("reference", "compact", "plain CNN"),
+    saliency=("compact",),
+)
+"""Rows in order of importance; see `lsemvae_edge.benchmarks.study_config`."""

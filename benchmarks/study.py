@@ -1,0 +1,336 @@
+"""The paper's tables for any cohort: models, lead sets, splits and noise, in one call that resumes.
+
+Every learned step is a stage that is kept on disk (`lsemvae_edge.benchmarks.stages`); this module decides which
+stages there are, asks the finished ones, and writes tables and figures.
+"""
+
+import json
+import subprocess
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from lsemvae_edge import metrics
+from lsemvae_edge.benchmarks import ledger, plots, stages, table_files, tables
+from lsemvae_edge.benchmarks.published import published_table
+from lsemvae_edge.benchmarks.stages import Data, Place, Stage
+from lsemvae_edge.benchmarks.study_config import ModelRow, StudyConfig
+from lsemvae_edge.benchmarks.tables import NotRun, Pair
+from lsemvae_edge.errors import BadInputError
+from lsemvae_edge.leads import STANDARD_12
+from lsemvae_edge.metrics import TEST_FOLD, VALIDATION_FOLD
+from lsemvae_edge.train import labels
+from lsemvae_edge.train.datasets import DataSet
+from lsemvae_edge.train.finetune import LEAD_SETS, Examples, LatentConfig, positions
+from lsemvae_edge.train.predictions import NO_FOLD, Predictions, pool, validation_of
+from lsemvae_edge.train.recipes import recipe
+from lsemvae_edge.train.robustness import SNRS_DB, add_noise
+from lsemvae_edge.train.saliency import Saliency, integrated_gradients
+from lsemvae_edge.train.shards import Shards, open_shards
+from lsemvae_edge.train.windows import centre, rescale
+
+TEST, HELD_OUT, CROSS_VALIDATED = "fold 10", "A: folds 9-10, 12-lead recordings", "B: 5-fold cross-validation"
+ALL_HELD_OUT = "folds 9-10, all recordings"
+N_FOLDS = 5
+N_SALIENCY = 48
+"""Positive recordings whose attributions are averaged."""
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True, eq=False)
+class Study:
+    """What a study found.
+
+    ``by_snr`` holds predictions under noise (decibels; None for none), ``saliency`` attributions by model and leads.
+    """
+
+    predictions: list[Predictions]
+    validation: list[Predictions]
+    not_run: list[NotRun]
+    by_snr: dict[float | None, list[Predictions]]
+    saliency: dict[str, Saliency]
+    seconds: dict[str, float]
+    curves: dict[str, Path]
+
+
+def run(config: StudyConfig, data: Data, work: Path, *, dataset: DataSet | None, final: bool, say: Say) -> Study:
+    """Do what is not done, and ask every finished model.
+
+    Parameters
+    ----------
+    config : StudyConfig
+    data : Data
+        Shards of each recipe that the models read.
+    work : Path
+        Finished stages are kept there.
+    dataset : DataSet, optional
+        Where the recordings came from; noise has to enter before they are prepared.
+    final : bool
+        Also read fold 10. Without it, fold 9 alone is shown.
+    say : callable
+    """
+    work.mkdir(parents=True, exist_ok=True)
+    shards = open_shards(data.judged["edge" if "edge" in data.judged else next(iter(data.judged))])
+    found: list[Stage] = []
+    not_run: list[NotRun] = []
+    for row in config.rows:
+        if row.recipe not in data.taught:
+            not_run += _missing(row, shards, f"no shards of the recipe {row.recipe} were given")
+            continue
+        for split in row.splits:
+            for seed in row.seeds:
+                found += [Stage(row, seed, place, data, work, "fit") for place in places(shards, split)]
+    seconds, failed = stages.run_all(found, processes=config.processes, budget_minutes=config.budget_minutes, say=say)
+    for stage in found:
+        if stage.folder() in failed:
+            not_run += _missing(stage.row, shards, failed[stage.folder()], stage.place.split)
+    done = [stage for stage in found if stage.finished()]
+    predictions, validation = ask(done, shards, final=final, say=say)
+    return Study(
+        predictions,
+        validation,
+        list(dict.fromkeys(not_run)),
+        _under_noise(done, config, shards, dataset, final=final, say=say) if dataset and config.robustness else {},
+        _saliency(done, config, shards, final=final) if config.saliency else {},
+        {folder.name: round(value, 1) for folder, value in seconds.items()},
+        _curves(done),
+    )
+
+
+def places(shards: Shards, split: str) -> list[Place]:
+    """Return the folds of a split."""
+    ids = shards.record_id
+    if split == "folds":
+        teach, choose = shards.fold < VALIDATION_FOLD, shards.fold == VALIDATION_FOLD
+        return [Place("folds", NO_FOLD, tuple(ids[teach].tolist()), tuple(ids[choose].tolist()))]
+    strata = sum((np.maximum(values, 0) << i for i, values in enumerate(shards.targets.values())), np.zeros(len(ids)))
+    folds = metrics.patient_folds(shards.patient, strata, N_FOLDS)
+    return [Place("cv5", fold, tuple(ids[folds != fold].tolist()), ()) for fold in range(N_FOLDS)]
+
+
+def ask(done: Sequence[Stage], shards: Shards, *, final: bool, say: Say) -> tuple[list[Predictions], list[Predictions]]:
+    """Return the predictions of finished fits on held-out recordings, and those that choose operating points."""
+    ids, twelve = shards.record_id, shards.present.all(axis=1)
+    test = shards.fold == TEST_FOLD if final else np.zeros(len(ids), dtype=bool)
+    held_out = test | (shards.fold == VALIDATION_FOLD)
+    predictions, validation = [], []
+    parts: dict[tuple[object, ...], list[Predictions]] = {}
+    for stage in done:
+        say(f"asking {stage.row.name}, {stage.place.split} {stage.place.fold}, seed {stage.seed}")
+        if stage.place.split == "cv5":
+            taught = set(stage.place.train)
+            judged = [name for name in ids.tolist() if name not in taught]
+            for one in stages.judge(stage, judged, CROSS_VALIDATED):
+                parts.setdefault((*one.key, one.seed), []).append(one)
+            continue
+        chooser = stages.judge(stage, stage.place.validation, validation_of(TEST))
+        validation += chooser
+        if final:
+            predictions += stages.judge(stage, ids[test].tolist(), TEST)
+            predictions += stages.judge(stage, ids[held_out & twelve].tolist(), HELD_OUT)
+            if not twelve[held_out].all() and not stage.row.twelve_lead_only:
+                every = stages.judge(stage, ids[held_out].tolist(), ALL_HELD_OUT)
+                predictions += [one for one in every if one.leads != "12L"]
+        else:
+            predictions += stages.judge(stage, stage.place.validation, "fold 9")
+    predictions += [pool(of_folds) for of_folds in parts.values() if len(of_folds) == N_FOLDS]
+    return predictions, validation
+
+
+def write(study: Study, config: StudyConfig, out: Path, shards: Shards) -> None:
+    """Write every table as CSV and Markdown, every figure as PNG and SVG, and what the study was made of."""
+    out.mkdir(parents=True, exist_ok=True)
+    main = tables.main_table(study.predictions, study.validation, not_run=study.not_run)
+    pairs = [Pair(*four) for four in config.differences]
+    by_leads = tables.lead_table(study.predictions, not_run=study.not_run)
+    irbbb = _with_statement(shards, "IRBBB")
+    main_leads = [one for one in study.predictions if one.leads in ("12L", "6L")]
+    written = {
+        "main": (main, table_files.SECTIONS),
+        "leads": (by_leads, None),
+        "differences": (tables.difference_table(study.predictions, pairs), None),
+        "subgroups": (tables.subgroup_table(main_leads, study.validation), None),
+        "counted-apart": (tables.counted_apart_table(main_leads, irbbb) if irbbb else [], None),
+        "noise": (tables.noise_table(study.by_snr), None),
+        "published": (published_table(), None),
+    }
+    for name, (rows, sections) in written.items():
+        if rows:
+            table_files.write(out, name, rows, sections)
+    _draw(study, by_leads, out)
+    about = {
+        "tasks": {task.name: task.stand_in for task in shards.tasks},
+        "written_at": datetime.now(UTC).isoformat(timespec="seconds"),
+        "commit": _commit(),
+        "config": config.model_dump(mode="json"),
+        "seconds": study.seconds,
+        "not_run": [vars(one) for one in study.not_run],
+    }
+    (out / "study.json").write_text(json.dumps(about, indent=1) + "\n")
+
+
+def record_final(study: Study) -> None:
+    """Append the figures on fold 10 to the ledger."""
+    rows = [
+        {"set": one.split, "task": one.task, "model": one.model, "leads": one.leads, "n": len(one)}
+        | {"positive": int(one.truth.sum()), "auroc": round(metrics.auroc(one.truth, one.score), 4)}
+        for one in study.predictions
+        if one.split == TEST and 0 < one.truth.sum() < len(one)
+    ]
+    ledger.append_study(_commit(), rows)
+
+
+def _missing(row: ModelRow, shards: Shards, reason: str, split: str | None = None) -> list[NotRun]:
+    named = {"folds": TEST, "cv5": CROSS_VALIDATED}
+    return [
+        NotRun(row.name, task.name, leads, named[of], reason)
+        for of in ([split] if split else row.splits)
+        for task in shards.tasks
+        for leads in row.leads
+    ]
+
+
+def _first(done: Sequence[Stage], names: Sequence[str]) -> list[Stage]:
+    """Return the fit of each named model on the official folds with its first seed."""
+    return [
+        stage
+        for name in names
+        for stage in done
+        if stage.row.name == name and stage.place.split == "folds" and stage.seed == stage.row.seeds[0]
+    ]
+
+
+def _judged_ids(shards: Shards, *, final: bool) -> list[str]:
+    held_out = (shards.fold == VALIDATION_FOLD) | (final & (shards.fold == TEST_FOLD))
+    return [str(name) for name in shards.record_id[held_out & shards.present.all(axis=1)]]
+
+
+def _under_noise(
+    done: Sequence[Stage], config: StudyConfig, shards: Shards, dataset: DataSet, *, final: bool, say: Say
+) -> dict[float | None, list[Predictions]]:
+    wanted = _judged_ids(shards, final=final)
+    chosen = _first(done, config.robustness)
+    split = HELD_OUT if final else "fold 9"
+    by_snr: dict[float | None, list[Predictions]] = {None: []}
+    for stage in chosen:
+        by_snr[None] += stages.judge(stage, wanted, split)
+    records = {entry.record_id: entry for entry in dataset if entry.record_id in set(wanted)}
+    for snr_db in SNRS_DB:
+        by_snr[snr_db] = []
+        for name in sorted({stage.row.recipe for stage in chosen}):
+            say(f"noise at {snr_db:g} dB, recipe {name}")
+            signals = np.stack([recipe(name).apply(add_noise(records[i].record(), snr_db))[0] for i in wanted])
+            for stage in chosen:
+                if stage.row.recipe == name:
+                    by_snr[snr_db] += stages.judge_signals(stage, wanted, signals, split)
+    return by_snr
+
+
+def _saliency(done: Sequence[Stage], config: StudyConfig, shards: Shards, *, final: bool) -> dict[str, Saliency]:
+    """Attribute the first task's logit on positive held-out recordings, for networks learned end to end."""
+    task = shards.tasks[0].name
+    ids = np.array(_judged_ids(shards, final=final))
+    found = {}
+    for stage in _first(done, config.saliency):
+        if isinstance(stage.row.task_model, LatentConfig):
+            continue
+        judged = open_shards(stage.data.judged[stage.row.recipe])
+        rows = stages.rows_of(judged, ids.tolist())
+        rows = rows[judged.targets[task][rows] == 1][:N_SALIENCY]
+        examples = Examples.read(judged, rows)
+        begin = centre(examples.signals.shape[-1], stage.row.task_model.window)
+        window = rescale(examples.signals[..., begin : begin + stage.row.task_model.window])
+        model = stages.pretrained(stage)
+        for leads in stage.row.leads:
+            (network,) = stages.task_model_of(stage, leads, model).networks
+            chosen = list(positions(LEAD_SETS[leads]))
+            found[f"{stage.row.name}, {leads}"] = integrated_gradients(
+                _first_logit(network, chosen), window[:, chosen].numpy(), LEAD_SETS[leads]
+            )
+    return found
+
+
+def _first_logit(network: nn.Module, chosen: list[int]) -> Callable[[Tensor], Tensor]:
+    """Return the first task's logit as a function of the chosen leads alone."""
+
+    def logit(x: Tensor) -> Tensor:
+        full = torch.zeros(len(x), len(STANDARD_12), x.shape[-1])
+        full[:, chosen] = x
+        logits: Tensor = network(full, torch.ones(full.shape[:2], dtype=torch.bool))
+        return logits[:, 0]
+
+    return logit
+
+
+def _curves(done: Sequence[Stage]) -> dict[str, Path]:
+    curves = {}
+    for stage in done:
+        before = stage.before()
+        if before is not None and stage.place.split == "folds" and stage.seed == stage.row.seeds[0]:
+            curves[stage.row.name] = before.folder() / "curve.csv"
+    return {name: path for name, path in curves.items() if path.is_file()}
+
+
+def _draw(study: Study, by_leads: list[table_files.Row], out: Path) -> None:
+    folder = out / "figures"
+    for task, split in dict.fromkeys((one.task, one.split) for one in study.predictions):
+        where = f"{task}-{split.partition(':')[0].replace(' ', '')}"
+        for leads in ("12L", "6L"):
+            drawn = [
+                one
+                for one in study.predictions
+                if (one.task, one.split, one.leads) == (task, split, leads)
+                and min(one.truth.sum(), (1 - one.truth).sum()) >= metrics.MIN_POSITIVES
+            ]
+            drawn = list({one.model: one for one in drawn}.values())
+            if drawn:
+                plots.roc_and_precision_recall(drawn, folder, f"roc-{where}-{leads}")
+                plots.reliability(drawn, folder, f"reliability-{where}-{leads}")
+                plots.decision_curve(drawn, folder, f"decision-{where}-{leads}")
+        rows = [row for row in by_leads if (row["task"], row["split"]) == (task, split) and row.get("auroc")]
+        if rows:
+            plots.lead_forest(rows, folder, f"leads-{where}")
+    if study.curves:
+        plots.training_curves(study.curves, folder, "pretraining")
+    for task in dict.fromkeys(one.task for of_snr in study.by_snr.values() for one in of_snr):
+        noise = tables.noise_table({snr: [p for p in of if p.task == task] for snr, of in study.by_snr.items()})
+        plots.noise_lines(noise, folder, f"noise-{task}")
+    if study.saliency:
+        plots.saliency_by_lead({name: one.mean_by_lead() for name, one in study.saliency.items()}, folder, "saliency")
+
+
+def _with_statement(shards: Shards, code: str) -> frozenset[str]:
+    """Return the recordings whose PTB-XL report makes a statement; none for a data set without them."""
+    if shards.auxiliary.shape[1] != labels.N_AUXILIARY:
+        return frozenset()
+    return frozenset(shards.record_id[shards.auxiliary[:, labels.AUXILIARY_CODES.index(code)] == 1].tolist())
+
+
+def _commit() -> str | None:
+    asked = subprocess.run(  # noqa: S603
+        ["git", "-C", str(Path(__file__).parent), "rev-parse", "HEAD"],  # noqa: S607
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return asked.stdout.strip() or None
+
+
+def check(config: StudyConfig) -> None:
+    """Refuse differences and extras that name no row.
+
+    Raises
+    ------
+    BadInputError
+    """
+    names = {row.name for row in config.rows}
+    asked = {name for four in config.differences for name in (four[0], four[2])}
+    unknown = (asked | set(config.robustness) | set(config.saliency)) - names
+    if unknown:
+        raise BadInputError(f"No row is called {', '.join(sorted(unknown))}.", "Correct the study's configuration.")
