@@ -101,7 +101,8 @@ def writing(out: Path) -> Iterator[None]:
     try:
         yield
     except (OSError, sqlite3.OperationalError) as error:
-        what = getattr(error, "strerror", None) or str(error)
+        number = getattr(error, "errno", None)
+        what = os.strerror(number) if number else str(error)
         raise StoreError(f"{out} cannot be written: {what}.", f"Make space or change permissions. {RESUME}") from error
 
 

@@ -106,9 +106,12 @@ def _newton(
     x: Array, truth: NDArray[np.bool_], weights: Array, intercept: Array, slope: Array
 ) -> tuple[Array, Array, NDArray[np.bool_]]:
     """Fit intercept and slope for each row of weights; the last array says which fits have converged."""
+    intercept, slope, converged = intercept.copy(), slope.copy(), np.zeros(len(weights), dtype=bool)
+    active = np.arange(len(weights))
     for _ in range(60):
-        p = _sigmoid(intercept[:, None] + slope[:, None] * x)
-        residual, curvature = weights * (truth - p), weights * p * (1 - p)
+        w = weights[active]
+        p = _sigmoid(intercept[active, None] + slope[active, None] * x)
+        residual, curvature = w * (truth - p), w * p * (1 - p)
         g0, g1 = residual.sum(axis=1), residual @ x
         h00, h01, h11 = curvature.sum(axis=1), curvature @ x, curvature @ x**2
         with np.errstate(invalid="ignore", divide="ignore"):
@@ -117,10 +120,14 @@ def _newton(
         largest = np.maximum(np.maximum(np.abs(step0), np.abs(step1)), 1e-300)
         # A full step from far away may overshoot into the flat tails; at most 2 at a time cannot.
         damping = np.minimum(1.0, 2.0 / largest)
-        intercept, slope = intercept + damping * step0, slope + damping * step1
-        if not (largest > 1e-7).any():
+        intercept[active] += damping * step0
+        slope[active] += damping * step1
+        converged[active] = largest <= 1e-6
+        # A fit that has no finite slope runs away, or meets a singular matrix (NaN, which no comparison holds for).
+        active = active[(largest > 1e-7) & (np.abs(slope[active]) < 50)]
+        if not active.size:
             break
-    return intercept, slope, np.asarray(largest <= 1e-6)
+    return intercept, slope, converged
 
 
 def calibration_intercept_resampled(truth: NDArray[np.bool_], score: Array, weights: Array) -> Array:

@@ -24,7 +24,7 @@ NETWORK = NetworkConfig(epochs=2, views=1)
 
 @pytest.fixture(scope="module")
 def dataset():
-    return open_dataset("synthetic", None, patients=150, records=1, seed=3)
+    return open_dataset("synthetic", None, n_patients=150, seed=3)
 
 
 @pytest.fixture(scope="module")
@@ -75,11 +75,12 @@ def test_a_study_runs_once_and_resumes(found, config, shards, tmp_path):
     }  # fmt: skip
     assert {one.split for one in again.predictions} == {"fold 9", study.CROSS_VALIDATED}
     of_all = open_shards(shards)
-    (pooled,) = (one for one in first.predictions if one.split == study.CROSS_VALIDATED)
+    primary = of_all.tasks[0].name
+    (pooled,) = (one for one in first.predictions if (one.split, one.task) == (study.CROSS_VALIDATED, primary))
     assert sorted(pooled.record_id) == sorted(of_all.record_id)
     test = {str(name) for name in of_all.record_id[of_all.fold == 10]}
     for one in first.predictions:
-        if one.split == study.TEST:
+        if (one.split, one.task) == (study.TEST, primary):
             assert set(one.record_id) == test
     assert set(first.by_snr) == {None, 20.0, 10.0, 5.0}
     assert {(one.model, one.leads, one.reason[:9]) for one in first.not_run} == {

@@ -1,9 +1,9 @@
 """``bench``: measure the installed toolkit on this machine."""
 
 from lsemvae_edge.cli._common import Commands
-from lsemvae_edge.cli.bench import accuracy, cost, kills, prepare, safety
+from lsemvae_edge.cli.bench import accuracy, cost, kills, prepare, safety, training
 
-PARTS = (accuracy, cost, kills, prepare, safety)
+PARTS = (accuracy, cost, safety, training, prepare, kills)
 
 
 def add(commands: Commands) -> None:

@@ -1,9 +1,9 @@
 """``train``: from data sets to models, and the figures of them."""
 
 from lsemvae_edge.cli._common import Commands
-from lsemvae_edge.cli.train import bundle, prepare, pretrain
+from lsemvae_edge.cli.train import bundle, evaluate, finetune, prepare, pretrain
 
-PARTS = (bundle, prepare, pretrain)
+PARTS = (prepare, pretrain, finetune, evaluate, bundle)
 
 
 def add(commands: Commands) -> None:

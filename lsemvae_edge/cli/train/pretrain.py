@@ -56,10 +56,9 @@ def run(options: argparse.Namespace) -> int:
     if options.json:
         print_json({"run": str(options.out), **asdict(result)})
     else:
-        print(
-            f"{options.out}: {result.epochs} epochs in {result.seconds / 60:.1f} min, {result.records_per_s:.0f} records/s,"
-            f" best epoch {result.best_epoch}, stopped by {result.stopped}"
-        )
+        minutes, rate = result.seconds / 60, result.records_per_s
+        print(f"{options.out}: {result.epochs} epochs in {minutes:.1f} min, {rate:.0f} records/s,")
+        print(f"best epoch {result.best_epoch}, stopped by {result.stopped}")
     return int(ExitCode.DONE)
 
 

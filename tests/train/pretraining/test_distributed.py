@@ -44,7 +44,9 @@ CONFIG = PretrainConfig(
 def values(run):
     """Return the losses of a curve, epoch by epoch."""
     with (run / "curve.csv").open() as stream:
-        return [[float(row[key]) for key in row if key.startswith(("train_", "val_"))] for row in csv.DictReader(stream)]
+        return [
+            [float(row[key]) for key in row if key.startswith(("train_", "val_"))] for row in csv.DictReader(stream)
+        ]
 
 
 @pytest.fixture(scope="module")

@@ -40,7 +40,9 @@ def changed(**changes):
 def curve(run):
     """Return the rows of a curve without what the clock decides."""
     with (run / "curve.csv").open() as stream:
-        return [{k: v for k, v in row.items() if k not in ("records_per_s", "seconds")} for row in csv.DictReader(stream)]
+        return [
+            {k: v for k, v in row.items() if k not in ("records_per_s", "seconds")} for row in csv.DictReader(stream)
+        ]
 
 
 def assert_same_end(one, other, tolerance=1e-6):

@@ -31,7 +31,8 @@ def test_the_slurm_script_asks_for_one_task_a_device_and_runs_a_command_that_exi
     script = RECIPES / "slurm.sh"
     assert subprocess.run(["bash", "-n", script], check=False).returncode == 0
     text = script.read_text()
-    asked = dict(line.removeprefix("#SBATCH --").split("=") for line in text.splitlines() if line.startswith("#SBATCH --") and "=" in line)
+    lines = [line.removeprefix("#SBATCH --") for line in text.splitlines() if line.startswith("#SBATCH --")]
+    asked = dict(line.split("=") for line in lines if "=" in line)
     words = shlex.split(text.partition("srun ")[2].replace("\\\n", " ").replace("$SLURM_JOB_NUM_NODES", asked["nodes"]))
     _, config = parsed(words[words.index("lsemvae-edge") + 1 :])
     assert int(asked["ntasks-per-node"]) == int(asked["gpus-per-node"]) == config.devices
