@@ -280,18 +280,19 @@ def _full_row(
     row["seeds"] = len(of_seeds)
     row["auroc_of_seeds"] = " ".join(f"{metrics.auroc(one.truth, one.score):.3f}" for one in of_seeds)
     row["auroc_over_folds"] = over_folds(chosen, metrics.auroc)
+    wanted: dict[str, metrics.Metric] = {}
     for figure in ("accuracy", "f1", "mcc"):
-        at_half = AtThreshold(figure, HALF)
-        row[f"{figure}_over_folds"] = over_folds(chosen, at_half)
-        row[f"{figure}_at_half"] = _bootstrapped(at_half, chosen, chosen.score)
+        wanted[f"{figure}_at_half"] = AtThreshold(figure, HALF)
+        row[f"{figure}_over_folds"] = over_folds(chosen, AtThreshold(figure, HALF))
+    wanted |= {
+        "brier": metrics.brier,
+        "ece": metrics.calibration_error,
+        "calibration_slope": metrics.calibration_slope,
+        "calibration_intercept": metrics.calibration_intercept,
+    }
     row["operating_point"] = how
-    row |= _decided(chosen, thresholds)
-    row["brier"] = _bootstrapped(metrics.brier, chosen, chosen.score)
     row["brier_constant"] = metrics.brier_of_constant(chosen.truth) if len(chosen) else None
-    row["ece"] = _bootstrapped(metrics.calibration_error, chosen, chosen.score)
-    row["calibration_slope"] = _bootstrapped(metrics.calibration_slope, chosen, chosen.score)
-    row["calibration_intercept"] = _bootstrapped(metrics.calibration_intercept, chosen, chosen.score)
-    return row
+    return row | _decided(chosen, thresholds) | _bootstrapped(wanted, chosen, chosen.score)
 
 
 def _ranking_row(chosen: Predictions) -> Row:
@@ -305,8 +306,7 @@ def _ranking_row(chosen: Predictions) -> Row:
         "n": len(chosen),
         "patients": int(np.unique(chosen.patient).size),
         "positive": positive,
-        "auroc": _bootstrapped(metrics.auroc, chosen, chosen.score),
-        "average_precision": _bootstrapped(metrics.average_precision, chosen, chosen.score),
+        **_bootstrapped({"auroc": metrics.auroc, "average_precision": metrics.average_precision}, chosen, chosen.score),
         "note": "",
     }
     few = min(positive, len(chosen) - positive)
@@ -326,11 +326,11 @@ def _decided(part: Predictions, thresholds: NDArray[np.float64]) -> Row:
         "sensitivity": metrics.exact_interval(counts.tp, counts.tp + counts.fn),
         "specificity": metrics.exact_interval(counts.tn, counts.tn + counts.fp),
     }
-    asked: dict[str, AtThreshold] = {figure: AtThreshold(figure, 0.0) for figure in ("accuracy", "f1", "mcc")}
+    wanted: dict[str, metrics.Metric] = {figure: AtThreshold(figure, 0.0) for figure in ("accuracy", "f1", "mcc")}
     for prevalence in PREVALENCES:
-        asked[f"ppv_{prevalence:.0%}"] = AtThreshold("positive_predictive_value", 0.0, prevalence)
-        asked[f"npv_{prevalence:.0%}"] = AtThreshold("negative_predictive_value", 0.0, prevalence)
-    return row | {name: _bootstrapped(metric, part, margin) for name, metric in asked.items()}
+        wanted[f"ppv_{prevalence:.0%}"] = AtThreshold("positive_predictive_value", 0.0, prevalence)
+        wanted[f"npv_{prevalence:.0%}"] = AtThreshold("negative_predictive_value", 0.0, prevalence)
+    return row | _bootstrapped(wanted, part, margin)
 
 
 def _difference(one: Predictions, reference: Predictions) -> Row:
@@ -383,10 +383,12 @@ def _rows_not_run(not_run: Sequence[NotRun]) -> list[Row]:
     ]
 
 
-def _bootstrapped(metric: metrics.Metric, part: Predictions, score: NDArray[np.float64]) -> Interval | None:
+def _bootstrapped(
+    wanted: Mapping[str, metrics.Metric], part: Predictions, score: NDArray[np.float64]
+) -> dict[str, Interval | None]:
     if min(part.truth.sum(), len(part) - part.truth.sum()) < MIN_POSITIVES:
-        return None
-    return metrics.with_interval(metric, part.truth, score, resamples_of(part))
+        return dict.fromkeys(wanted)
+    return metrics.with_intervals(wanted, part.truth, score, resamples_of(part))
 
 
 @lru_cache(maxsize=4)

@@ -442,6 +442,17 @@ def test_a_decision_curve_stands_between_acting_on_everybody_and_its_interval():
     assert metrics.decision_curve(truth, probability, thresholds).low is None
 
 
+def test_several_metrics_in_one_pass_are_the_same_as_each_alone():
+    truth, score, patients = cohort()
+    score = 1 / (1 + np.exp(-score))
+    resamples = patient_bootstrap(patients, 50)
+    wanted = {**AT_ONCE, "mean": lambda t, s: float(s[t].mean()), "slope": metrics.calibration_slope}
+    together = metrics.with_intervals(wanted, truth, score, resamples)
+    assert together == {name: with_interval(metric, truth, score, resamples) for name, metric in wanted.items()}
+    few = np.arange(truth.size) < 3
+    assert metrics.with_intervals({"auroc": auroc}, few, score, resamples) == {"auroc": None}
+
+
 def test_a_resample_without_a_class_is_left_out_of_the_interval():
     truth, score = np.arange(20) < 10, np.arange(20)[::-1].astype(float)
     patients = (np.arange(20) >= 10).astype(int)  # two patients, one for each class: half the resamples have one only

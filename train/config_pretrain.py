@@ -58,33 +58,33 @@ class PretrainConfig(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    seed: int = Field(0, ge=0)
-    epochs: int = Field(100, ge=1)
-    batch_size: int = Field(128, ge=1)
-    accumulate_grad_batches: int = Field(1, ge=1)
-    learning_rate: float = Field(5e-4, gt=0)
-    weight_decay: float = Field(1e-5, ge=0)
-    gradient_clip: float = Field(1.0, ge=0)
-    kl_weight: float = Field(1.0, ge=0)
-    kl_warmup_epochs: int = Field(50, ge=0)
-    alignment_weight: float = Field(0.1, ge=0)
-    hide_chest: float = Field(0.0, ge=0, le=1)
-    hide_random: float = Field(0.0, ge=0, le=1)
-    patience: int | None = Field(None, ge=1)
-    max_minutes: float | None = Field(None, gt=0)
+    seed: int = Field(default=0, ge=0)
+    epochs: int = Field(default=100, ge=1)
+    batch_size: int = Field(default=128, ge=1)
+    accumulate_grad_batches: int = Field(default=1, ge=1)
+    learning_rate: float = Field(default=5e-4, gt=0)
+    weight_decay: float = Field(default=1e-5, ge=0)
+    gradient_clip: float = Field(default=1.0, ge=0)
+    kl_weight: float = Field(default=1.0, ge=0)
+    kl_warmup_epochs: int = Field(default=50, ge=0)
+    alignment_weight: float = Field(default=0.1, ge=0)
+    hide_chest: float = Field(default=0.0, ge=0, le=1)
+    hide_random: float = Field(default=0.0, ge=0, le=1)
+    patience: int | None = Field(default=None, ge=1)
+    max_minutes: float | None = Field(default=None, gt=0)
     train_folds: tuple[int, ...] = (1, 2, 3, 4, 5, 6, 7, 8)
     validation_folds: tuple[int, ...] = (9,)
     accelerator: Literal["auto", "cpu", "gpu", "cuda", "mps"] = "auto"
     devices: int | Literal["auto"] = 1
-    num_nodes: int = Field(1, ge=1)
+    num_nodes: int = Field(default=1, ge=1)
     strategy: str = "auto"
     precision: Literal["32-true", "bf16-mixed", "16-mixed"] = "32-true"
     sync_batchnorm: bool = False
-    num_workers: int = Field(0, ge=0)
-    checkpoint_every_steps: int = Field(1000, ge=1)
+    num_workers: int = Field(default=0, ge=0)
+    checkpoint_every_steps: int = Field(default=1000, ge=1)
     logger: Literal["tensorboard", "mlflow", "none"] = "tensorboard"
     mlflow_uri: str | None = None
-    log_every_steps: int = Field(20, ge=1)
+    log_every_steps: int = Field(default=20, ge=1)
 
     @model_validator(mode="after")
     def _consistent(self) -> "PretrainConfig":

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, Future, ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib import import_module
 from multiprocessing.connection import wait
 from typing import Any
 
@@ -29,7 +30,7 @@ class Workers:
 
 
 @contextmanager
-def open_workers(workers: int, scheduler: str | None) -> Iterator[Workers]:
+def open_workers(workers: int, scheduler: str | None, patience_s: float = 20.0) -> Iterator[Workers]:
     """Start workers and end them, also when the work fails.
 
     Parameters
@@ -38,6 +39,8 @@ def open_workers(workers: int, scheduler: str | None) -> Iterator[Workers]:
         Processes of this machine; 1 works in this process. Not used with a scheduler.
     scheduler : str, optional
         Address of a running Dask scheduler, as ``tcp://host:8786``.
+    patience_s : float
+        How long a scheduler may take to answer.
 
     Raises
     ------
@@ -47,7 +50,7 @@ def open_workers(workers: int, scheduler: str | None) -> Iterator[Workers]:
         If no scheduler answers, or the number of workers is not positive.
     """
     if scheduler is not None:
-        with _dask(scheduler) as found:
+        with _dask(scheduler, patience_s) as found:
             yield found
         return
     if workers < 1:
@@ -75,14 +78,13 @@ class _Here(Executor):
 
 
 @contextmanager
-def _dask(address: str) -> Iterator[Workers]:
+def _dask(address: str, patience_s: float) -> Iterator[Workers]:
     try:
-        from distributed import Client, KilledWorker
-        from distributed.comm import CommClosedError
+        distributed: Any = import_module("distributed")
     except ImportError as error:
         raise MissingExtraError("Preparing on a Dask cluster", "cluster") from error
     try:
-        client = Client(address, timeout="20s")
+        client = distributed.Client(address, timeout=patience_s)
     except (OSError, ValueError) as error:
         raise UsageError(
             f"No Dask scheduler answers at {address}: {error}", "Start one with `dask scheduler`, or check the address."
@@ -91,7 +93,7 @@ def _dask(address: str) -> Iterator[Workers]:
         try:
             # Asked each time, because a cluster grows and shrinks.
             yield Workers(executor, lambda: max(2, 2 * sum(client.nthreads().values())), f"Dask at {address}")
-        except (KilledWorker, CommClosedError) as error:
+        except (distributed.KilledWorker, distributed.comm.CommClosedError) as error:
             raise StoreError(
                 f"The Dask cluster at {address} gave up: {error}",
                 "Look at its workers' logs, then run the same command again: finished shards are kept.",

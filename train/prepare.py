@@ -8,7 +8,7 @@ a few groups and, on disk, the ids it has seen; nothing in memory grows with the
 
 import os
 import platform
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sized
 from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Future, wait
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
@@ -238,7 +238,7 @@ class _Progress:
     """Says at most every two seconds how far it is, at which rate, and how long it will take."""
 
     def __init__(self, dataset: DataSet, say: Say) -> None:
-        self.total = len(dataset) if hasattr(dataset, "__len__") else None
+        self.total = len(dataset) if isinstance(dataset, Sized) else None
         self.say = say
         self.seen = self.earlier = self.kept = 0
         self.begun = self.said = monotonic()

@@ -284,7 +284,7 @@ def _bridge(raw: NDArray[np.float64]) -> NDArray[np.float64]:
     """Bridge the gaps of each lead by straight lines, held at the ends; refuse empty and constant leads."""
     gaps = np.isnan(raw)
     if gaps.any():
-        empty = gaps.all(axis=1)
+        empty = np.asarray(gaps.all(axis=1))
         if empty.any():
             raise RejectedError(Reason.EMPTY_LEAD, f"No sample in {_names(empty)}.")
         raw = raw.copy()

@@ -30,6 +30,7 @@ from lsemvae_edge.metrics.intervals import (
     patient_bootstrap,
     resampled_values,
     with_interval,
+    with_intervals,
 )
 from lsemvae_edge.metrics.ranking import auroc, average_precision, precision_recall_curve, roc_curve
 
@@ -64,5 +65,6 @@ __all__ = [
     "roc_curve",
     "threshold_at_sensitivity",
     "with_interval",
+    "with_intervals",
     "youden_threshold",
 ]

@@ -122,9 +122,10 @@ def _newton(
         damping = np.minimum(1.0, 2.0 / largest)
         intercept[active] += damping * step0
         slope[active] += damping * step1
-        converged[active] = largest <= 1e-6
+        converged[active] = largest <= 1e-5
+        # Steps shrink as their squares: after one of 1e-5 the fit stands to 1e-9.
         # A fit that has no finite slope runs away, or meets a singular matrix (NaN, which no comparison holds for).
-        active = active[(largest > 1e-7) & (np.abs(slope[active]) < 50)]
+        active = active[(largest > 1e-5) & (np.abs(slope[active]) < 50)]
         if not active.size:
             break
     return intercept, slope, converged

@@ -1,6 +1,6 @@
 """95 % intervals: bootstrap over patients, and exact ones of proportions."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
@@ -66,6 +66,20 @@ def with_interval(
     return _interval(metric(truth, score), resampled_values(metric, truth, score, resamples))
 
 
+def with_intervals(
+    wanted: Mapping[str, Metric], truth: ArrayLike, score: ArrayLike, resamples: list[NDArray[np.intp]]
+) -> dict[str, Interval | None]:
+    """Return several metrics of the same scores as `with_interval` does each, in one pass over the resamples."""
+    truth, score = np.asarray(truth, dtype=bool), np.asarray(score, dtype=np.float64)
+    if min(truth.sum(), (~truth).sum()) < MIN_POSITIVES:
+        return dict.fromkeys(wanted)
+    values = _resampled(list(wanted.values()), truth, score, resamples)
+    return {
+        name: _interval(metric(truth, score), of_metric)
+        for (name, metric), of_metric in zip(wanted.items(), values, strict=True)
+    }
+
+
 def difference_with_interval(
     metric: Metric, truth: ArrayLike, score: ArrayLike, reference: ArrayLike, resamples: list[NDArray[np.intp]]
 ) -> Interval | None:
@@ -84,17 +98,7 @@ def resampled_values(metric: Metric, truth: ArrayLike, score: ArrayLike, resampl
     The package's own metrics, and any callable with a method ``resampled(truth, score, weights)``, run over many
     resamples at once; another callable is called for each.
     """
-    truth, score = np.asarray(truth, dtype=bool), np.asarray(score, dtype=np.float64)
-    at_once: Resampled | None = getattr(metric, "resampled", None) or _RESAMPLED.get(metric)
-    if at_once is None:
-        return np.array([metric(truth[index], score[index]) for index in resamples], dtype=np.float64)
-    rows = max(_CELLS_AT_ONCE // max(truth.size, 1), 1)
-    values = [np.empty(0)]
-    for first in range(0, len(resamples), rows):
-        part = resamples[first : first + rows]
-        weights = np.stack([np.bincount(index, minlength=truth.size) for index in part]).astype(np.float64)
-        values.append(at_once(truth, score, weights))
-    return np.concatenate(values)
+    return _resampled([metric], np.asarray(truth, dtype=bool), np.asarray(score, dtype=np.float64), resamples)[0]
 
 
 def exact_interval(successes: int, trials: int, level: float = 0.95) -> Interval | None:
@@ -113,6 +117,23 @@ def _interval(value: float, values: Array) -> Interval:
         return Interval(value, float("nan"), float("nan"))
     low, high = np.percentile(defined, [2.5, 97.5])
     return Interval(value, float(low), float(high))
+
+
+def _resampled(
+    wanted: list[Metric], truth: NDArray[np.bool_], score: Array, resamples: list[NDArray[np.intp]]
+) -> list[Array]:
+    rows = max(_CELLS_AT_ONCE // max(truth.size, 1), 1)
+    values: list[list[Array]] = [[np.empty(0)] for _ in wanted]
+    for first in range(0, len(resamples), rows):
+        part = resamples[first : first + rows]
+        weights = np.stack([np.bincount(index, minlength=truth.size) for index in part]).astype(np.float64)
+        for metric, found in zip(wanted, values, strict=True):
+            at_once: Resampled | None = getattr(metric, "resampled", None) or _RESAMPLED.get(metric)
+            if at_once is None:
+                found.append(np.array([metric(truth[index], score[index]) for index in part], dtype=np.float64))
+            else:
+                found.append(at_once(truth, score, weights))
+    return [np.concatenate(found) for found in values]
 
 
 def _at_least(k: int, n: int, p: float) -> float:

@@ -3,14 +3,10 @@
 import csv
 import fcntl
 import json
-import os
-import signal
 import subprocess
 import sys
-import time
 import tracemalloc
 from collections.abc import Iterator
-from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -22,7 +18,7 @@ pytest.importorskip("pyarrow", reason="shards need the extra `train`")
 pytest.importorskip("scipy", reason="training data needs the extra `train`")
 
 from lsemvae_edge.cli import main
-from lsemvae_edge.errors import BadInputError, ExitCode, MissingExtraError, StoreError, UsageError
+from lsemvae_edge.errors import BadInputError, ExitCode, StoreError, UsageError
 from lsemvae_edge.leads import STANDARD_12
 from lsemvae_edge.synthetic.heart import Heart, simulate
 from lsemvae_edge.train.datasets import Synthetic
@@ -111,28 +107,6 @@ def test_a_shard_holds_what_the_recipe_gave(undisturbed):
         assert found.fold[row] == by_id[record_id].fold
         for task, target in by_id[record_id].targets.items():
             assert found.targets[task][row] == target
-
-
-def test_two_processes_give_the_same_bytes(undisturbed, tmp_path):
-    report = prepare(COHORT(), EDGE, tmp_path / "two", shard_size=6, workers=2)
-    assert contents(tmp_path / "two") == contents(undisturbed[0])
-    assert report.sha256 == undisturbed[1].sha256
-    assert report.peak_mb.keys() == {"main", "worker"}
-
-
-def test_a_dask_cluster_gives_the_same_bytes(undisturbed, tmp_path):
-    distributed = pytest.importorskip("distributed", reason="Dask is in the extra `cluster`")
-    with distributed.LocalCluster(n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None) as cluster:
-        report = prepare(COHORT(), EDGE, tmp_path / "dask", shard_size=6, scheduler=cluster.scheduler_address)
-    assert contents(tmp_path / "dask") == contents(undisturbed[0])
-    assert report.kept == undisturbed[1].kept
-
-
-def test_without_dask_a_scheduler_says_what_to_install(tmp_path, monkeypatch):
-    monkeypatch.setitem(sys.modules, "distributed", None)
-    with pytest.raises(MissingExtraError) as refused:
-        prepare(COHORT(), EDGE, tmp_path / "out", scheduler="tcp://127.0.0.1:1")
-    assert "lsemvae-edge[cluster]" in refused.value.next_step
 
 
 @pytest.mark.parametrize("lost", ["notes/000001.json", "shards/000002.arrow"])
@@ -317,24 +291,6 @@ def test_wrong_usage_is_said(tmp_path, capsys, arguments, said):
     assert said in capsys.readouterr().err
 
 
-def test_workers_of_a_killed_process_end_too(tmp_path):
-    process = subprocess.Popen(
-        [*COMMAND, "--option", "n_patients=5000", *OPTIONS[4:], "--workers", "2", "--out", str(tmp_path / "out")],
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    )
-    try:
-        _until(lambda: any((tmp_path / "out" / "notes").glob("*.json")), 60)
-        children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
-        assert len(children) >= 2
-        process.kill()
-        process.wait()
-        _until(lambda: not any(_alive(int(child)) for child in children), 20)
-    finally:
-        with suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-
-
 def test_memory_does_not_grow_with_the_data_set(tmp_path):
     @dataclass
     class Long:
@@ -357,17 +313,3 @@ def test_memory_does_not_grow_with_the_data_set(tmp_path):
 
     peak(100)
     assert peak(5000) < peak(500) + 200_000
-
-
-def _alive(pid):
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
-    except FileNotFoundError:
-        return False
-
-
-def _until(condition, seconds):
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "it did not happen"
-        time.sleep(0.05)
