@@ -5,6 +5,7 @@ stages there are, asks the finished ones, and writes tables and figures.
 """
 
 import json
+import re
 import subprocess
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -27,7 +28,7 @@ from lsemvae_edge.metrics import TEST_FOLD, VALIDATION_FOLD
 from lsemvae_edge.train import labels
 from lsemvae_edge.train.datasets import DataSet
 from lsemvae_edge.train.finetune import LEAD_SETS, Examples, LatentConfig, positions
-from lsemvae_edge.train.predictions import NO_FOLD, Predictions, pool, validation_of
+from lsemvae_edge.train.predictions import NO_FOLD, Predictions, by_key, pool, validation_of
 from lsemvae_edge.train.recipes import recipe
 from lsemvae_edge.train.robustness import SNRS_DB, add_noise
 from lsemvae_edge.train.saliency import Saliency, integrated_gradients
@@ -154,7 +155,7 @@ def write(study: Study, config: StudyConfig, out: Path, shards: Shards) -> None:
     written = {
         "main": (main, table_files.SECTIONS),
         "leads": (by_leads, None),
-        "differences": (tables.difference_table(study.predictions, pairs), None),
+        "differences": (tables.difference_table(study.predictions, pairs, not_run=study.not_run), None),
         "subgroups": (tables.subgroup_table(main_leads, study.validation), None),
         "counted-apart": (tables.counted_apart_table(main_leads, irbbb) if irbbb else [], None),
         "noise": (tables.noise_table(study.by_snr), None),
@@ -170,6 +171,7 @@ def write(study: Study, config: StudyConfig, out: Path, shards: Shards) -> None:
         "commit": _commit(),
         "config": config.model_dump(mode="json"),
         "seconds": study.seconds,
+        "relative_delta_of_attributions": {name: one.relative_delta for name, one in study.saliency.items()},
         "not_run": [vars(one) for one in study.not_run],
     }
     (out / "study.json").write_text(json.dumps(about, indent=1) + "\n")
@@ -288,7 +290,7 @@ def _draw(study: Study, by_leads: list[table_files.Row], out: Path) -> None:
                 if (one.task, one.split, one.leads) == (task, split, leads)
                 and min(one.truth.sum(), (1 - one.truth).sum()) >= metrics.MIN_POSITIVES
             ]
-            drawn = list({one.model: one for one in drawn}.values())
+            drawn = [median for median, _ in by_key(drawn, metrics.auroc)]
             if drawn:
                 plots.roc_and_precision_recall(drawn, folder, f"roc-{where}-{leads}")
                 plots.reliability(drawn, folder, f"reliability-{where}-{leads}")
@@ -300,9 +302,15 @@ def _draw(study: Study, by_leads: list[table_files.Row], out: Path) -> None:
         plots.training_curves(study.curves, folder, "pretraining")
     for task in dict.fromkeys(one.task for of_snr in study.by_snr.values() for one in of_snr):
         noise = tables.noise_table({snr: [p for p in of if p.task == task] for snr, of in study.by_snr.items()})
-        plots.noise_lines(noise, folder, f"noise-{task}")
+        if any(row.get("auroc") for row in noise):
+            plots.noise_lines(noise, folder, f"noise-{task}")
     if study.saliency:
         plots.saliency_by_lead({name: one.mean_by_lead() for name, one in study.saliency.items()}, folder, "saliency")
+    for name, one in study.saliency.items():
+        slug = re.sub(r"[^A-Za-z0-9]+", "-", name)
+        title = f"{name}: attribution to the first task's logit"
+        fs_hz = recipe("edge").fs_hz
+        plots.saliency_ecg(one.signal[0], one.attribution[0], one.leads, fs_hz, folder, f"saliency-{slug}", title=title)
 
 
 def _with_statement(shards: Shards, code: str) -> frozenset[str]:

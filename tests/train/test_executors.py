@@ -50,6 +50,7 @@ def undisturbed(tmp_path_factory):
     return out, prepare(COHORT(), EDGE, out, shard_size=6, workers=1)
 
 
+@pytest.mark.slow
 def test_two_processes_give_the_same_bytes(undisturbed, tmp_path):
     report = prepare(COHORT(), EDGE, tmp_path / "two", shard_size=6, workers=2)
     assert different_files(tmp_path / "two", undisturbed[0]) == []
@@ -57,6 +58,7 @@ def test_two_processes_give_the_same_bytes(undisturbed, tmp_path):
     assert report.peak_mb.keys() == {"main", "worker"}
 
 
+@pytest.mark.slow
 def test_a_dask_cluster_gives_the_same_bytes(undisturbed, tmp_path):
     distributed = pytest.importorskip("distributed", reason="Dask is in the extra `cluster`")
     with distributed.LocalCluster(n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None) as cluster:
@@ -81,6 +83,7 @@ def test_a_scheduler_that_does_not_answer_is_said():
         pass
 
 
+@pytest.mark.slow
 def test_a_worker_that_dies_is_said_and_the_work_goes_on_later(tmp_path):
     out = tmp_path / "out"
     done = subprocess.run(

@@ -77,7 +77,7 @@ def start(folder, shard_folder, options, environment=()):
 
 
 def finish(process):
-    printed, said = process.communicate(timeout=120)
+    printed, said = process.communicate(timeout=300)
     assert process.returncode == 0, said
     return printed, said
 
