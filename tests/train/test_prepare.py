@@ -66,6 +66,11 @@ def fails(error):
     raise error
 
 
+def refuses():
+    # A new error each time: one that is raised again and again gathers frames.
+    raise BadInputError("Not an ECG.")
+
+
 def rejected(folder):
     with (folder / "rejected.csv").open(newline="") as stream:
         return {(row["record_id"], row["reason"]): row["message"] for row in csv.DictReader(stream)}
@@ -302,7 +307,7 @@ def test_memory_does_not_grow_with_the_data_set(tmp_path):
         def __iter__(self) -> Iterator[Entry]:
             yield entry("good", heart)
             for number in range(self.n):
-                yield entry(f"r{number}", partial(heart, 0, 0.1))
+                yield entry(f"r{number}", refuses)
 
     def peak(n):
         tracemalloc.start()
