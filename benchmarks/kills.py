@@ -12,11 +12,10 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from time import perf_counter
-from types import MappingProxyType
 from typing import Any
 
 from lsemvae_edge.errors import LsemvaeError, StoreError
@@ -211,10 +210,6 @@ def different_files(one: Path, other: Path) -> list[str]:
         for name in sorted(first.keys() & second.keys())
         if first[name].read_bytes() != second[name].read_bytes()
     ]
-
-
-SUBJECTS: Mapping[str, Callable[[], Subject]] = MappingProxyType({"prepare": preparation})
-"""What ``bench kills --what`` can prove."""
 
 
 def _killed(command: Sequence[str], after_s: float) -> bool:

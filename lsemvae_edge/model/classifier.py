@@ -99,4 +99,3 @@ class PooledClassifier(nn.Module):
         pooled.append(self.joint_block(joint.unflatten(1, (self.n_latent, 1, -1))).mean((2, 3)))
         together = torch.cat(pooled, dim=1)
         return self.head(together), together
-

@@ -159,9 +159,7 @@ def test_any_subset_of_leads_works_and_no_lead_is_the_prior():
 def test_a_full_mask_is_no_mask():
     model = pooled().eval()
     mu, logvar = model.encode(torch.randn(2, 12, 128))
-    for a, b in zip(
-        model.fuse(mu, logvar), model.fuse(mu, logvar, torch.ones(2, 12, dtype=torch.bool)), strict=True
-    ):
+    for a, b in zip(model.fuse(mu, logvar), model.fuse(mu, logvar, torch.ones(2, 12, dtype=torch.bool)), strict=True):
         assert torch.equal(a, b)
 
 

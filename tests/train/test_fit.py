@@ -11,11 +11,11 @@ pydantic = pytest.importorskip("pydantic", reason="the training configuration ne
 from lsemvae_edge import preprocess  # noqa: E402
 from lsemvae_edge.metrics import auroc  # noqa: E402
 from lsemvae_edge.model import Student, StudentConfig  # noqa: E402
+from lsemvae_edge.model.baselines import PlainCNN  # noqa: E402
 from lsemvae_edge.synthetic.heart import Heart, simulate  # noqa: E402
 from lsemvae_edge.synthetic.not_ecg import HELD_OUT_KINDS, NOT_ECG  # noqa: E402
 from lsemvae_edge.train import augment  # noqa: E402
 from lsemvae_edge.train import fit as fitting  # noqa: E402
-from lsemvae_edge.model.baselines import PlainCNN  # noqa: E402
 from lsemvae_edge.train.cohort import Cohort  # noqa: E402
 from lsemvae_edge.train.fit import OUTPUTS, FitConfig, fit, not_ecg_bank, predict  # noqa: E402
 from lsemvae_edge.train.labels import N_AUXILIARY  # noqa: E402

@@ -11,7 +11,7 @@ from lsemvae_edge.errors import ExitCode, MissingExtraError, StoreError, UsageEr
 def add(parts: Commands) -> None:
     """Describe the command."""
     kills = parts.add_parser("kills", help="kill long work at random moments, resume it, compare the results")
-    kills.add_argument("--what", required=True, help="what to kill: prepare")
+    kills.add_argument("--what", required=True, choices=("prepare", "pretrain"), help="what to kill")
     kills.add_argument("--times", type=int, default=10, help="kills in all (default %(default)s)")
     kills.add_argument("--seed", type=int, default=0, help="of the moments (default %(default)s)")
     kills.add_argument("--out", type=Path, help="also write a result file")
@@ -22,15 +22,14 @@ def add(parts: Commands) -> None:
 def run(options: argparse.Namespace) -> int:
     """Kill, resume, compare, and print what came of it."""
     try:
-        from lsemvae_edge.benchmarks import kills, proof
+        from lsemvae_edge.benchmarks import kills, kills_pretrain, proof
     except ImportError as error:
         raise MissingExtraError("bench kills", "train") from error
-    if options.what not in kills.SUBJECTS:
-        raise UsageError(f"{options.what!r} cannot be proved so.", f"Choose one of: {', '.join(kills.SUBJECTS)}.")
+    subjects = {"prepare": kills.preparation, "pretrain": kills_pretrain.pretraining}
     if options.times < 1:
         raise UsageError(f"At least one kill is needed, not {options.times}.")
     with tempfile.TemporaryDirectory() as folder:
-        subject = kills.SUBJECTS[options.what]()
+        subject = subjects[options.what]()
         figures = kills.prove(subject, options.times, options.seed, Path(folder), say)
     if options.out:
         proof.write(options.out, f"kills: {options.what}", figures)
