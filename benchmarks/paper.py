@@ -5,7 +5,7 @@ from lsemvae_edge.train.config_pretrain import PretrainConfig
 from lsemvae_edge.train.finetune import LatentConfig, NetworkConfig
 
 _PUBLISHED = PretrainConfig(
-    epochs=16, precision="bf16-mixed", accelerator="cpu", logger="none", checkpoint_every_steps=10**6
+    epochs=16, precision="bf16-mixed", accelerator="cpu", logger="none", checkpoint_every_steps=100_000
 )
 """The published schedule, cut at the number of epochs that a CPU reaches in half an hour."""
 _COMPACT = PretrainConfig(
@@ -19,11 +19,13 @@ _COMPACT = PretrainConfig(
     hide_random=0.3,
     accelerator="cpu",
     logger="none",
-    checkpoint_every_steps=10**6,
+    checkpoint_every_steps=100_000,
 )
 _WHOLE = _COMPACT.model_copy(update={"hide_chest": 0.0, "hide_random": 0.0})
-"""For fusions that cannot leave leads out; they learn from recordings with all twelve."""
-_NETWORK = NetworkConfig(auxiliary_weight=10.0, epochs=25)
+"""For fusions that cannot leave leads out: they pre-train on recordings with all twelve."""
+_NETWORK = NetworkConfig(auxiliary_weight=10.0, epochs=20)
+_ANY_LEADS = _NETWORK.model_copy(update={"hide_chest": 0.3, "hide_random": 0.4})
+_FREE = {"kl_weight": 0.0, "alignment_weight": 0.0}
 _PLAIN = NetworkConfig(network="plain_cnn", epochs=20)
 
 
@@ -39,30 +41,22 @@ def _published(name: str, **changes: object) -> ModelRow:
 PAPER = StudyConfig(
     rows=(
         _published("reference", leads=("12L", *SUBSETS)),
-        _compact("compact", splits=("folds", "cv5")),
-        ModelRow(name="plain CNN", task_model=_PLAIN, splits=("folds", "cv5")),
-        _compact(
-            "compact, any leads",
-            task_model=_NETWORK.model_copy(update={"hide_chest": 0.3, "hide_random": 0.4}),
-            leads=("12L",),
-            shown=SUBSETS,
-        ),
+        _compact("compact"),
+        ModelRow(name="plain CNN", task_model=_PLAIN),
         _compact("compact without pre-training", pretrain=None),
+        _compact("compact, any leads", task_model=_ANY_LEADS, leads=("12L",), shown=SUBSETS),
+        _published("reference without pre-training", pretrain=None),
         _compact("compact, 12-lead recordings only", twelve_lead_only=True),
-        ModelRow(name="xresnet1d", task_model=NetworkConfig(network="xresnet1d", epochs=15)),
+        _compact("compact without masking", preset="compact-hime", pretrain=_WHOLE),
         _compact("MVAE (compact without MoE)", preset="mvae", pretrain=_WHOLE),
         _compact("MMVAE", preset="mmvae", pretrain=_WHOLE),
         _compact("MoPoE", preset="mopoe", pretrain=_WHOLE),
+        ModelRow(name="xresnet1d", task_model=NetworkConfig(network="xresnet1d", epochs=15)),
+        _compact("compact", splits=("cv5",)),
+        ModelRow(name="plain CNN", task_model=_PLAIN, splits=("cv5",)),
+        _compact("compact without regularisation", pretrain=_COMPACT.model_copy(update=_FREE)),
         _compact("compact without PoE", preset="compact-no-poe", pretrain=_WHOLE),
-        _compact(
-            "compact without regularisation",
-            pretrain=_COMPACT.model_copy(update={"kl_weight": 0.0, "alignment_weight": 0.0}),
-        ),
-        _published("reference without pre-training", pretrain=None),
-        _published(
-            "reference without regularisation",
-            pretrain=_PUBLISHED.model_copy(update={"kl_weight": 0.0, "alignment_weight": 0.0}),
-        ),
+        _published("reference without regularisation", pretrain=_PUBLISHED.model_copy(update=_FREE)),
         _published("reference without MoE", preset="reference-no-moe"),
         _published("reference without PoE", preset="reference-no-poe"),
     ),

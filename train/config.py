@@ -63,9 +63,9 @@ PRESETS: dict[str, ModelConfig] = {
     "reference-no-moe": ModelConfig(fusion="poe"),
     "reference-no-poe": ModelConfig(fusion="average"),
     "compact": _COMPACT,
-    "compact-no-moe": _COMPACT.model_copy(update={"fusion": "poe"}),
+    "compact-hime": _COMPACT.model_copy(update={"fusion": "hime"}),
     "compact-no-poe": _COMPACT.model_copy(update={"fusion": "average"}),
-    "mvae": _COMPACT.model_copy(update={"fusion": "poe", "decoder": "conditioned"}),
+    "mvae": _COMPACT.model_copy(update={"fusion": "poe"}),
     "mmvae": _COMPACT.model_copy(update={"fusion": "moe"}),
     "mopoe": _COMPACT.model_copy(update={"fusion": "mopoe"}),
 }

@@ -39,7 +39,7 @@ class LatentClassifier(nn.Module):
 
 
 class PooledClassifier(nn.Module):
-    """Features of each lead and of the joint posterior, pooled over time, through two dense layers.
+    """Features of each lead, and of all leads beside the joint posterior, pooled over time, through two dense layers.
 
     Pooling comes last, so that a beat counts the same wherever it falls in the window.
 
@@ -53,10 +53,21 @@ class PooledClassifier(nn.Module):
         Logits.
     width : int
         Channels of each lead after the last convolution.
+    joint_width : int
+        Channels of the convolutions over the maps of all leads and of the joint posterior together, which see how leads
+        relate at each moment, hence the electrical axis.
+    hidden : int
     """
 
     def __init__(
-        self, pretrained: LSEMVAE, leads: tuple[int, ...], n_outputs: int, width: int = 48, hidden: int = 64
+        self,
+        pretrained: LSEMVAE,
+        leads: tuple[int, ...],
+        n_outputs: int,
+        *,
+        width: int = 48,
+        joint_width: int = 64,
+        hidden: int = 64,
     ) -> None:
         super().__init__()
         encoders = [pretrained.encoders[i] for i in leads]
@@ -67,9 +78,11 @@ class PooledClassifier(nn.Module):
         n_features, n_latent = first.mu.in_channels, first.mu.out_channels
         self.n_latent = n_latent
         self.lead_blocks = nn.ModuleList(conv_block(n_features, width, 5, 2) for _ in leads)
-        self.joint_block = conv_block(n_latent, width, 5, 2)
+        self.joint_block = nn.Sequential(
+            conv_block(n_latent * (len(leads) + 1), joint_width, 5, 1), conv_block(joint_width, joint_width, 5, 2)
+        )
         self.head = nn.Sequential(
-            nn.Linear(width * (len(leads) + 1), hidden), nn.ReLU(), nn.Dropout(0.2), nn.Linear(hidden, n_outputs)
+            nn.Linear(width * len(leads) + joint_width, hidden), nn.ReLU(), nn.Dropout(0.2), nn.Linear(hidden, n_outputs)
         )
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
@@ -85,7 +98,7 @@ class PooledClassifier(nn.Module):
         Returns
         -------
         logits : Tensor (batch, n_outputs)
-        pooled : Tensor (batch, width * (n_leads + 1))
+        pooled : Tensor (batch, width * n_leads + joint_width)
         """
         pooled, mus, logvars = [], [], []
         for i, (encoder, block) in enumerate(zip(self.encoders, self.lead_blocks, strict=True)):
@@ -96,6 +109,9 @@ class PooledClassifier(nn.Module):
             seen = block(features).mean((2, 3))
             pooled.append(seen if mask is None else seen * mask[:, i : i + 1])
         joint, _ = fusions.hime(torch.stack(mus), torch.stack(logvars), mask)
-        pooled.append(self.joint_block(joint.unflatten(1, (self.n_latent, 1, -1))).mean((2, 3)))
+        if mask is not None:
+            mus = [mu * mask[:, i : i + 1] for i, mu in enumerate(mus)]
+        maps = [each.unflatten(1, (self.n_latent, 1, -1)) for each in (joint, *mus)]
+        pooled.append(self.joint_block(torch.cat(maps, dim=1)).mean((2, 3)))
         together = torch.cat(pooled, dim=1)
         return self.head(together), together
