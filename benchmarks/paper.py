@@ -1,5 +1,7 @@
 """The study of the paper's models on the stand-in tasks: what `train evaluate` runs unless told otherwise."""
 
+from typing import Any
+
 from lsemvae_edge.benchmarks.study_config import SUBSETS, ModelRow, StudyConfig
 from lsemvae_edge.train.config_pretrain import PretrainConfig
 from lsemvae_edge.train.finetune import LatentConfig, NetworkConfig
@@ -29,13 +31,14 @@ _FREE = {"kl_weight": 0.0, "alignment_weight": 0.0}
 _PLAIN = NetworkConfig(network="plain_cnn", epochs=20)
 
 
-def _compact(name: str, **changes: object) -> ModelRow:
-    return ModelRow(**{"name": name, "preset": "compact", "pretrain": _COMPACT, "task_model": _NETWORK, **changes})  # type: ignore[arg-type]
+def _compact(name: str, **changes: Any) -> ModelRow:
+    told = {"name": name, "preset": "compact", "pretrain": _COMPACT, "task_model": _NETWORK, **changes}
+    return ModelRow.model_validate(told)
 
 
-def _published(name: str, **changes: object) -> ModelRow:
+def _published(name: str, **changes: Any) -> ModelRow:
     told = {"name": name, "preset": "reference", "pretrain": _PUBLISHED, "task_model": LatentConfig(), **changes}
-    return ModelRow(**told)  # type: ignore[arg-type]
+    return ModelRow.model_validate(told)
 
 
 PAPER = StudyConfig(

@@ -118,8 +118,8 @@ def places(shards: Shards, split: str) -> list[Place]:
 def ask(done: Sequence[Stage], shards: Shards, *, final: bool, say: Say) -> tuple[list[Predictions], list[Predictions]]:
     """Return the predictions of finished fits on held-out recordings, and those that choose operating points."""
     ids, twelve = shards.record_id, shards.present.all(axis=1)
-    test = shards.fold == TEST_FOLD if final else np.zeros(len(ids), dtype=bool)
-    held_out = test | (shards.fold == VALIDATION_FOLD)
+    test = np.isin(shards.fold, (TEST_FOLD,) if final else ())
+    held_out = np.isin(shards.fold, (VALIDATION_FOLD, TEST_FOLD) if final else (VALIDATION_FOLD,))
     predictions, validation = [], []
     parts: dict[tuple[object, ...], list[Predictions]] = {}
     for stage in done:
@@ -209,7 +209,7 @@ def _first(done: Sequence[Stage], names: Sequence[str]) -> list[Stage]:
 
 
 def _judged_ids(shards: Shards, *, final: bool) -> list[str]:
-    held_out = (shards.fold == VALIDATION_FOLD) | (final & (shards.fold == TEST_FOLD))
+    held_out = np.isin(shards.fold, (VALIDATION_FOLD, TEST_FOLD) if final else (VALIDATION_FOLD,))
     return [str(name) for name in shards.record_id[held_out & shards.present.all(axis=1)]]
 
 

@@ -16,7 +16,9 @@ from pathlib import Path
 from statistics import median
 from typing import Literal
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from lsemvae_edge.model import LSEMVAE
@@ -66,15 +68,16 @@ def measure(
     say : callable
     """
     count = min(len(shards), batch_size * steps)
-    index = torch.arange(count).numpy()
-    batches = torch.split(torch.from_numpy(shards.signals(index)), batch_size)
-    rates: dict[str, list[float]] = {OURS: [], PUBLISHED: [], ONCE: []}
+    index = np.arange(count)
+    batches = torch.split(torch.from_numpy(shards.signals(index)), batch_size)  # type: ignore[no-untyped-call]
+    runs: dict[str, Callable[[], float]] = {
+        OURS: lambda: _ours(shards, index, precision, batch_size),
+        PUBLISHED: lambda: _plain(batches, precision, decodes=12, steps_on_every=2),
+        ONCE: lambda: _plain(batches, precision, decodes=1, steps_on_every=1),
+    }
+    rates: dict[str, list[float]] = {name: [] for name in runs}
     for number in range(rounds + 1):
-        for name, run in (
-            (OURS, lambda: _ours(shards, index, precision, batch_size)),
-            (PUBLISHED, lambda: _plain(batches, precision, decodes=12, steps_on_every=2)),
-            (ONCE, lambda: _plain(batches, precision, decodes=1, steps_on_every=1)),
-        ):
+        for name, run in runs.items():
             rate = run()
             if number:
                 rates[name].append(rate)
@@ -95,7 +98,7 @@ def table(results: Iterable[Throughput]) -> str:
     return "\n".join(lines)
 
 
-def _ours(shards: Shards, index: "object", precision: Precision, batch_size: int) -> float:
+def _ours(shards: Shards, index: NDArray[np.int64], precision: Precision, batch_size: int) -> float:
     config = PretrainConfig(
         epochs=1,
         batch_size=batch_size,
@@ -106,7 +109,7 @@ def _ours(shards: Shards, index: "object", precision: Precision, batch_size: int
         validation_folds=(),
     )
     with tempfile.TemporaryDirectory() as folder:
-        result = pretrain(shards, PRESETS["reference"], config, Path(folder), train_index=index)  # type: ignore[arg-type]
+        result = pretrain(shards, PRESETS["reference"], config, Path(folder), train_index=index)
     return result.records_per_s
 
 

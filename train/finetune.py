@@ -161,7 +161,9 @@ def fit_latent(
     """
     known = ~truth.isnan()
     labels = truth[known].long()
-    if len(labels.unique()) < 2:
+    if not len(labels):
+        raise BadInputError("No training recording has a label.", "Check the labels of the data set.")
+    if labels.min() == labels.max():
         raise BadInputError("The training recordings hold one class only.", "Add recordings of the other class.")
     torch.manual_seed(config.seed)
     network = LatentClassifier(model, positions(leads))
@@ -289,7 +291,7 @@ def predict_network(
             for s in starts
         ]
         parts.append(torch.stack(views).mean(0))
-    return torch.sigmoid(torch.cat(parts)).numpy()  # type: ignore[no-any-return]
+    return torch.sigmoid(torch.cat(parts)).numpy()
 
 
 def _compose(

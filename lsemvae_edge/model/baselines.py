@@ -56,6 +56,7 @@ class _Residual(nn.Module):
     def __init__(self, n_in: int, n_out: int, stride: int) -> None:
         super().__init__()
         last = _conv(n_out, n_out)
+        assert isinstance(last[1], nn.BatchNorm1d)
         nn.init.zeros_(last[1].weight)
         self.convolutions = nn.Sequential(_conv(n_in, n_out, stride=stride), nn.ReLU(), last)
         shortcut: list[nn.Module] = [nn.AvgPool1d(2, ceil_mode=True)] if stride == 2 else []

@@ -82,7 +82,10 @@ class PooledClassifier(nn.Module):
             conv_block(n_latent * (len(leads) + 1), joint_width, 5, 1), conv_block(joint_width, joint_width, 5, 2)
         )
         self.head = nn.Sequential(
-            nn.Linear(width * len(leads) + joint_width, hidden), nn.ReLU(), nn.Dropout(0.2), nn.Linear(hidden, n_outputs)
+            nn.Linear(width * len(leads) + joint_width, hidden),
+            nn.ReLU(),
+            nn.Dropout(0.2),
+            nn.Linear(hidden, n_outputs),
         )
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
@@ -111,7 +114,7 @@ class PooledClassifier(nn.Module):
         joint, _ = fusions.hime(torch.stack(mus), torch.stack(logvars), mask)
         if mask is not None:
             mus = [mu * mask[:, i : i + 1] for i, mu in enumerate(mus)]
-        maps = [each.unflatten(1, (self.n_latent, 1, -1)) for each in (joint, *mus)]
+        maps = [each.reshape(len(x), self.n_latent, 1, -1) for each in (joint, *mus)]
         pooled.append(self.joint_block(torch.cat(maps, dim=1)).mean((2, 3)))
         together = torch.cat(pooled, dim=1)
         return self.head(together), together

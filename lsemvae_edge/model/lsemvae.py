@@ -298,7 +298,7 @@ class ConditionedDecoder(nn.Module):
         self.register_buffer("limb_matrix", torch.tensor(LIMB_MATRIX, dtype=torch.float32), persistent=False)
 
     def forward(self, z: Tensor) -> Tensor:
-        independent = self.leads(self.trunk(z.unflatten(1, (-1, self.steps))))
+        independent = self.leads(self.trunk(z.reshape(len(z), -1, self.steps)))
         limb = self.limb_matrix.to(independent.dtype) @ independent[:, :2]
         return torch.cat([limb, independent[:, 2:]], dim=1)
 

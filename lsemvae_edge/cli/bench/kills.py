@@ -2,6 +2,7 @@
 
 import argparse
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 from lsemvae_edge.cli._common import Commands, add_json, print_json, say
@@ -25,7 +26,10 @@ def run(options: argparse.Namespace) -> int:
         from lsemvae_edge.benchmarks import kills, kills_pretrain, proof
     except ImportError as error:
         raise MissingExtraError("bench kills", "train") from error
-    subjects = {"prepare": kills.preparation, "pretrain": kills_pretrain.pretraining}
+    subjects: dict[str, Callable[[], kills.Subject]] = {
+        "prepare": kills.preparation,
+        "pretrain": kills_pretrain.pretraining,
+    }
     if options.times < 1:
         raise UsageError(f"At least one kill is needed, not {options.times}.")
     with tempfile.TemporaryDirectory() as folder:
