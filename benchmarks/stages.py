@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from hashlib import sha256
 from multiprocessing import get_context
 from pathlib import Path
@@ -45,14 +46,22 @@ class Place:
 
 @dataclass(frozen=True)
 class Data:
-    """Folders of shards: what is learned from and what is judged, for each recipe."""
+    """Folders of shards: what is learned from and what is judged, for each recipe.
+
+    ``tasks`` names those that can be learned; all, if empty.
+    """
 
     taught: dict[str, Path]
     judged: dict[str, Path]
+    tasks: tuple[str, ...] = ()
 
     def digest(self, recipe: str) -> str:
         """Name what these shards hold."""
-        return f"{open_shards(self.taught[recipe]).digest[:10]}-{open_shards(self.judged[recipe]).digest[:10]}"
+        return "-".join([_digest(self.taught[recipe]), _digest(self.judged[recipe]), *self.tasks])
+
+    def tasks_of(self, shards: Shards) -> tuple[str, ...]:
+        """Return the names of the tasks to learn, in the order of the shards."""
+        return tuple(task.name for task in shards.tasks if not self.tasks or task.name in self.tasks)
 
 
 @dataclass(frozen=True, eq=False)
@@ -148,7 +157,9 @@ def judge_signals(stage: Stage, ids: Sequence[str], signals: NDArray[np.float32]
     shards = open_shards(stage.data.judged[stage.row.recipe])
     known = np.isin(np.array(ids), shards.record_id)
     rows = rows_of(shards, ids)
-    examples = replace(Examples.read(shards, rows), signals=torch.from_numpy(signals[known]))
+    examples = replace(
+        Examples.read(shards, rows, stage.data.tasks_of(shards)), signals=torch.from_numpy(signals[known])
+    )
     return [
         found
         for leads, scores in _ask(stage, examples)
@@ -192,7 +203,7 @@ def judge(stage: Stage, ids: Sequence[str], split: str) -> list[Predictions]:
     told = [split, stage.row.name, *stage.row.shown, *ids]
     folder = stage.folder() / f"predictions-{sha256('|'.join(told).encode()).hexdigest()[:10]}"
     if not (folder / "whole").is_file():
-        for leads, scores in _ask(stage, Examples.read(shards, rows)):
+        for leads, scores in _ask(stage, Examples.read(shards, rows, stage.data.tasks_of(shards))):
             for found in _predictions(stage, shards, rows, leads, scores, split):
                 found.to_csv(folder / found.file_name)
         (folder / "whole").touch()
@@ -231,11 +242,11 @@ def _teaching(stage: Stage, shards: Shards) -> NDArray[np.int64]:
 
 def _fit(stage: Stage) -> None:
     shards = open_shards(stage.data.taught[stage.row.recipe])
-    train = Examples.read(shards, _teaching(stage, shards))
+    names = stage.data.tasks_of(shards)
+    train = Examples.read(shards, _teaching(stage, shards), names)
     model, config = pretrained(stage), stage.row.task_model
     if isinstance(config, NetworkConfig):
         config = config.model_copy(update={"seed": stage.seed})
-    names = tuple(task.name for task in shards.tasks)
     for leads in stage.row.leads:
         task_model.fit(leads, train, names, config, model).save(stage.folder() / _slug(leads))
     draft = stage.folder() / f"result.{os.getpid()}.part"
@@ -247,14 +258,14 @@ def _predictions(
     stage: Stage, shards: Shards, rows: NDArray[np.int64], leads: str, scores: NDArray[np.float32], split: str
 ) -> Iterator[Predictions]:
     has_leads = shards.present[rows][:, list(finetune.positions(LEAD_SETS[leads]))].all(axis=1)
-    for column, task in enumerate(shards.tasks):
-        truth = shards.targets[task.name][rows]
+    for column, task in enumerate(stage.data.tasks_of(shards)):
+        truth = shards.targets[task][rows]
         kept = (truth >= 0) & has_leads
         index = rows[kept]
         if len(index):
             yield Predictions(
                 model=stage.row.name,
-                task=task.name,
+                task=task,
                 leads=leads,
                 split=split,
                 seed=stage.seed,
@@ -266,6 +277,11 @@ def _predictions(
                 age_years=shards.age_years[index],
                 sex=shards.sex[index],
             )
+
+
+@lru_cache(maxsize=16)
+def _digest(folder: Path) -> str:
+    return open_shards(folder).digest[:10]
 
 
 def _slug(leads: str) -> str:

@@ -8,7 +8,7 @@ import json
 import re
 import subprocess
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -26,7 +26,7 @@ from lsemvae_edge.errors import BadInputError
 from lsemvae_edge.leads import STANDARD_12
 from lsemvae_edge.metrics import TEST_FOLD, VALIDATION_FOLD
 from lsemvae_edge.train import labels
-from lsemvae_edge.train.datasets import DataSet
+from lsemvae_edge.train.datasets import DataSet, check_cohort
 from lsemvae_edge.train.finetune import LEAD_SETS, Examples, LatentConfig, positions
 from lsemvae_edge.train.predictions import NO_FOLD, Predictions, by_key, pool, validation_of
 from lsemvae_edge.train.recipes import recipe
@@ -78,6 +78,12 @@ def run(config: StudyConfig, data: Data, work: Path, *, dataset: DataSet | None,
     """
     work.mkdir(parents=True, exist_ok=True)
     shards = open_shards(data.judged["edge" if "edge" in data.judged else next(iter(data.judged))])
+    crossed = any("cv5" in row.splits for row in config.rows)
+    checked = check_cohort(shards.patient, shards.targets, N_FOLDS if crossed else 1)
+    for line in checked.problems.lines():
+        say(line)
+    if len(checked.usable) < len(shards.tasks):
+        data = replace(data, tasks=checked.usable)
     found: list[Stage] = []
     not_run: list[NotRun] = []
     for row in config.rows:
@@ -236,7 +242,6 @@ def _under_noise(
 
 def _saliency(done: Sequence[Stage], config: StudyConfig, shards: Shards, *, final: bool) -> dict[str, Saliency]:
     """Attribute the first task's logit on positive held-out recordings, for networks learned end to end."""
-    task = shards.tasks[0].name
     ids = np.array(_judged_ids(shards, final=final))
     found = {}
     for stage in _first(done, config.saliency):
@@ -244,8 +249,11 @@ def _saliency(done: Sequence[Stage], config: StudyConfig, shards: Shards, *, fin
             continue
         judged = open_shards(stage.data.judged[stage.row.recipe])
         rows = stages.rows_of(judged, ids.tolist())
-        rows = rows[judged.targets[task][rows] == 1][:N_SALIENCY]
-        examples = Examples.read(judged, rows)
+        tasks = stage.data.tasks_of(judged)
+        rows = rows[judged.targets[tasks[0]][rows] == 1][:N_SALIENCY]
+        if not len(rows):
+            continue
+        examples = Examples.read(judged, rows, tasks)
         begin = centre(examples.signals.shape[-1], stage.row.task_model.window)
         window = rescale(examples.signals[..., begin : begin + stage.row.task_model.window])
         model = stages.pretrained(stage)

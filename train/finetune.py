@@ -1,7 +1,7 @@
 """Task models: the published fine-tuning on frozen encoders, and networks learned end to end in the same harness."""
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -98,9 +98,9 @@ class Examples:
         return len(self.signals)
 
     @classmethod
-    def read(cls, shards: Shards, index: NDArray[np.int64]) -> "Examples":
-        """Read recordings of shards into memory."""
-        columns = [shards.targets[task.name][index].astype(np.float32) for task in shards.tasks]
+    def read(cls, shards: Shards, index: NDArray[np.int64], tasks: Sequence[str]) -> "Examples":
+        """Read recordings of shards into memory, with their labels for the named tasks."""
+        columns = [shards.targets[task][index].astype(np.float32) for task in tasks]
         targets = torch.from_numpy(np.stack(columns, axis=1))
         return cls(
             torch.from_numpy(shards.signals(index)),

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import TypeAdapter, ValidationError
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from lsemvae_edge.errors import BadInputError
@@ -125,5 +126,5 @@ def load(folder: Path, pretrained: LSEMVAE | None) -> TaskModel:
             head.classifier.load_state_dict(own)
             heads.append(head)
         return TaskModel(leads, tasks, config, tuple(heads), pretrained)
-    except (OSError, ValueError, KeyError, RuntimeError, ValidationError) as error:
+    except (OSError, ValueError, KeyError, RuntimeError, ValidationError, SafetensorError) as error:
         raise BadInputError(f"{folder} holds no such task model: {error}.", "Fit it again.") from error

@@ -103,6 +103,18 @@ def test_what_the_budget_does_not_reach_is_said(config, shards, tmp_path):
     assert any("budget" in one.reason for one in found.not_run)
 
 
+@pytest.mark.slow
+def test_a_task_of_one_class_is_left_out_by_name_and_the_rest_goes_on(tmp_path):
+    shards, said = tmp_path / "shards", []
+    prepare(open_dataset("synthetic", None, n_patients=90, left_share=0.0), RECIPES["edge"], shards, workers=1)
+    row = ModelRow(name="cnn", task_model=NetworkConfig(network="plain_cnn", epochs=1, views=1), leads=("6L",))
+    data = Data({"edge": shards}, {"edge": shards})
+    config = StudyConfig(rows=(row,), processes=1)
+    found = study.run(config, data, tmp_path / "work", dataset=None, final=False, say=said.append)
+    assert {one.task for one in found.predictions} == {"right_heart_pattern"}
+    assert any("one class only" in line and "heart_side" in line for line in said)
+
+
 def test_folds_of_a_split_share_no_patient(shards):
     of_all = open_shards(shards)
     patient = dict(zip(of_all.record_id.tolist(), of_all.patient.tolist(), strict=True))

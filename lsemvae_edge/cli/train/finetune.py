@@ -36,6 +36,7 @@ def run(options: argparse.Namespace) -> int:
 
         from lsemvae_edge import metrics
         from lsemvae_edge.train import task_model
+        from lsemvae_edge.train.datasets import check_cohort
         from lsemvae_edge.train.finetune import LEAD_SETS, Examples, positions
         from lsemvae_edge.train.shards import open_shards
     except ImportError as error:
@@ -48,13 +49,16 @@ def run(options: argparse.Namespace) -> int:
     rows = np.flatnonzero(taught.fold < metrics.VALIDATION_FOLD)
     if not len(rows):
         raise BadInputError("No recording is in folds 1 to 8.", "Check the data set's folds.")
-    tasks = tuple(task.name for task in taught.tasks)
+    checked = check_cohort(taught.patient[rows], {name: values[rows] for name, values in taught.targets.items()}, 1)
+    for line in checked.problems.lines():
+        say(line)
+    tasks = checked.usable
     say(f"{len(rows)} recordings, leads {options.leads}, {type(config).__name__}")
-    fitted = task_model.fit(options.leads, Examples.read(taught, rows), tasks, config, pretrained)
+    fitted = task_model.fit(options.leads, Examples.read(taught, rows, tasks), tasks, config, pretrained)
     fitted.save(options.out, pretrained=str(options.pretrained) if options.pretrained else None)
     has_leads = judged.present[:, list(positions(LEAD_SETS[options.leads]))].all(axis=1)
     chosen = np.flatnonzero((judged.fold == metrics.VALIDATION_FOLD) & has_leads)
-    scores = fitted.predict(Examples.read(judged, chosen)) if len(chosen) else np.empty((0, len(tasks)))
+    scores = fitted.predict(Examples.read(judged, chosen, tasks)) if len(chosen) else np.empty((0, len(tasks)))
     for column, task in enumerate(tasks):
         truth = judged.targets[task][chosen]
         known = truth >= 0
