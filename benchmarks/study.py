@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from lsemvae_edge import metrics
@@ -123,7 +124,8 @@ def places(shards: Shards, split: str) -> list[Place]:
 
 def ask(done: Sequence[Stage], shards: Shards, *, final: bool, say: Say) -> tuple[list[Predictions], list[Predictions]]:
     """Return the predictions of finished fits on held-out recordings, and those that choose operating points."""
-    ids, twelve = shards.record_id, shards.present.all(axis=1)
+    ids = shards.record_id
+    twelve: NDArray[np.bool_] = np.all(shards.present, axis=1)
     test = np.isin(shards.fold, (TEST_FOLD,) if final else ())
     held_out = np.isin(shards.fold, (VALIDATION_FOLD, TEST_FOLD) if final else (VALIDATION_FOLD,))
     predictions, validation = [], []
@@ -141,7 +143,8 @@ def ask(done: Sequence[Stage], shards: Shards, *, final: bool, say: Say) -> tupl
         if final:
             predictions += stages.judge(stage, ids[test].tolist(), TEST)
             predictions += stages.judge(stage, ids[held_out & twelve].tolist(), HELD_OUT)
-            if not twelve[held_out].all() and not stage.row.twelve_lead_only:
+            known = open_shards(stage.data.judged[stage.row.recipe]).record_id
+            if not twelve[held_out].all() and np.isin(ids[held_out], known).all():
                 every = stages.judge(stage, ids[held_out].tolist(), ALL_HELD_OUT)
                 predictions += [one for one in every if one.leads != "12L"]
         else:

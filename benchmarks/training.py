@@ -69,7 +69,7 @@ def measure(
     """
     count = min(len(shards), batch_size * steps)
     index = np.arange(count)
-    batches = torch.split(torch.from_numpy(shards.signals(index)), batch_size)  # type: ignore[no-untyped-call]
+    batches = torch.split(torch.from_numpy(shards.signals(index)), batch_size)
     runs: dict[str, Callable[[], float]] = {
         OURS: lambda: _ours(shards, index, precision, batch_size),
         PUBLISHED: lambda: _plain(batches, precision, decodes=12, steps_on_every=2),
