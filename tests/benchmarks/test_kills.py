@@ -21,12 +21,14 @@ for number in range(5):
     step = folder / str(number)
     if not step.exists():
         time.sleep(0.1)
-        step.write_text({text})
+        begun = folder.with_suffix(".begun")
+        begun.write_text({text})
+        begun.replace(step)
 """
 
 
 def counting(text="str(number)"):
-    """Five steps of a tenth of a second, each of which outlives a kill."""
+    """Five steps of a tenth of a second, each of which is there whole or not at all."""
     return Subject(
         command=lambda folder: [sys.executable, "-c", COUNT.format(text=text), str(folder)],
         finished=lambda folder: (folder / "4").is_file(),
