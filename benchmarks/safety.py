@@ -159,7 +159,9 @@ def operating_point(
     values = {}
     if sensitivity and specificity:
         for prevalence in PREVALENCES:
-            values[f"{prevalence:.0%}"] = _predictive_values(sensitivity.value, specificity.value, prevalence)
+            both = metrics.predictive_values(sensitivity.value, specificity.value, prevalence)
+            positive_value, negative_value = (None if np.isnan(value) else float(value) for value in both)
+            values[f"{prevalence:.0%}"] = positive_value, negative_value
     return Operating(
         set=name,
         n=len(results),
@@ -218,16 +220,6 @@ def table(rows: Iterable[Row]) -> str:
 
 def _figure(value: float | None, digits: int) -> str:
     return "-" if value is None else f"{value:.{digits}f}"
-
-
-def _predictive_values(sensitivity: float, specificity: float, prevalence: float) -> tuple[float | None, float | None]:
-    """Return positive and negative predictive value by Bayes' rule."""
-    seen_ill, seen_well = sensitivity * prevalence, (1 - specificity) * (1 - prevalence)
-    unseen_ill, unseen_well = (1 - sensitivity) * prevalence, specificity * (1 - prevalence)
-    return (
-        seen_ill / (seen_ill + seen_well) if seen_ill + seen_well else None,
-        unseen_well / (unseen_ill + unseen_well) if unseen_ill + unseen_well else None,
-    )
 
 
 def _not_ecg(run: Callable[[Record], ScreeningResult], rng: np.random.Generator) -> list[Row]:

@@ -72,7 +72,7 @@ def main_table(
     validation : sequence of Predictions
         The same models and seeds on their validation records, split named by `validation_of`; in cross-validation
         ``fold_of_cv`` says which fold's model gave them. They alone choose the operating point; without them it is
-        a probability of one half.
+        that of the other folds in cross-validation, else a probability of one half.
     not_run : sequence of NotRun
         Listed with their reasons.
     rule : float or "youden"
@@ -232,6 +232,8 @@ def operating_thresholds(
 ) -> tuple[NDArray[np.float64], str]:
     """Choose each record's threshold on the validation records of the model that scored it, and say how.
 
+    Without them, a fold of a cross-validation has its threshold from the out-of-fold scores of the other folds.
+
     Returns
     -------
     thresholds : array (n,)
@@ -243,13 +245,16 @@ def operating_thresholds(
         If a patient is both judged and used to choose.
     """
     wanted = (predictions.model, predictions.task, predictions.leads, validation_of(predictions.split))
-    chooser = next((one for one in validation if one.key == wanted and one.seed == predictions.seed), None)
+    given = next((one for one in validation if one.key == wanted and one.seed == predictions.seed), None)
     thresholds = np.full(len(predictions), HALF)
-    if chooser is None:
+    folds = np.unique(predictions.fold_of_cv)
+    if given is None and len(folds) == 1:
         return thresholds, "probability 0.5 (no validation records given)"
+    chooser = predictions if given is None else given
     without: list[str] = []
-    for fold in np.unique(predictions.fold_of_cv):
-        judged, choosing = predictions.fold_of_cv == fold, chooser.fold_of_cv == fold
+    for fold in folds:
+        judged = predictions.fold_of_cv == fold
+        choosing = ~judged if given is None else given.fold_of_cv == fold
         if np.isin(predictions.patient[judged], chooser.patient[choosing]).any():
             raise BadInputError(
                 f"{predictions.name}: a patient is both judged and used to choose the threshold.",
@@ -263,8 +268,9 @@ def operating_thresholds(
         else:
             thresholds[judged] = metrics.threshold_at_sensitivity(truth, score, rule)
     how = "Youden's point" if rule == "youden" else f"sensitivity {rule:g}"
-    note = f"; 0.5 in fold {', '.join(without)}, whose validation records have one class only" if without else ""
-    return thresholds, f"{how} on validation records{note}"
+    source = "the other folds" if given is None else "validation records"
+    note = f"; 0.5 in fold {', '.join(without)}, where they have one class only" if without else ""
+    return thresholds, f"{how} on {source}{note}"
 
 
 def resamples_of(part: Predictions) -> list[NDArray[np.intp]]:

@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 
 from lsemvae_edge.errors import DeviceError
 from lsemvae_edge.record import Record
-from lsemvae_edge.synthetic.heart import add_noise, random_heart, simulate
+from lsemvae_edge.synthetic.electrodes import add_noise
+from lsemvae_edge.synthetic.heart import random_heart, simulate
 
 DEVICE_NAME = "simulated recorder"
 MEASURED_LEADS = ("I", "II")

@@ -17,8 +17,9 @@ from lsemvae_edge.record import Record
 from lsemvae_edge.result import INCONCLUSIVE
 from lsemvae_edge.runtime import open_session
 from lsemvae_edge.screening import model_ran, screen
+from lsemvae_edge.synthetic.electrodes import contact_loss
 from lsemvae_edge.synthetic.faults import SPOILED, SWAPS
-from lsemvae_edge.synthetic.heart import Heart, contact_loss, simulate
+from lsemvae_edge.synthetic.heart import Heart, simulate
 
 SEEDS = range(6)
 DATA = os.environ.get("LSEMVAE_EDGE_DATA")

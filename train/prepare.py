@@ -22,6 +22,7 @@ from lsemvae_edge.errors import BadInputError, StoreError, UsageError
 from lsemvae_edge.train import shard_folder
 from lsemvae_edge.train.datasets.entry import DataSet, Entry
 from lsemvae_edge.train.executors import Workers, open_workers
+from lsemvae_edge.train.folder_lock import sole_writer
 from lsemvae_edge.train.recipes import InputRecipe
 from lsemvae_edge.train.shard_making import Done, Job, make_shard, peak_mb
 
@@ -121,7 +122,7 @@ def prepare(
     Raises
     ------
     UsageError
-        If ``out`` holds something else, or another process prepares into it.
+        If ``out`` holds something else, or another process works there.
     BadInputError
         If the data set cannot be read, changed since the preparation began, or gives no usable recording.
     StoreError
@@ -132,7 +133,7 @@ def prepare(
     begun = monotonic()
     with ExitStack() as held:
         with shard_folder.writing(out):
-            held.enter_context(shard_folder.sole_writer(out))
+            held.enter_context(sole_writer(out))
             shard_folder.hold_to_plan(out, shard_folder.plan(dataset, recipe, shard_size))
             (out / "report.json").unlink(missing_ok=True)
         walk = _Walk(dataset, recipe, out, shard_size, say or (lambda _: None))

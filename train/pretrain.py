@@ -5,6 +5,7 @@ import json
 import platform
 import sys
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,6 +24,7 @@ from lsemvae_edge.train import engine
 from lsemvae_edge.train.config import ModelConfig
 from lsemvae_edge.train.config_pretrain import PretrainConfig
 from lsemvae_edge.train.engine import Pretraining, Progress, Recorder, why_stop
+from lsemvae_edge.train.folder_lock import sole_writer
 from lsemvae_edge.train.sampling import Batches, Use
 
 if TYPE_CHECKING:
@@ -82,7 +84,8 @@ def pretrain(
     Raises
     ------
     UsageError
-        If the shards do not fit the model, or the folder holds a run of another configuration.
+        If the shards do not fit the model, the folder holds a run of another configuration, or another process
+        works there.
     BadInputError
         If no recording is left to train on, or a checkpoint is unreadable.
     """
@@ -95,7 +98,6 @@ def pretrain(
             f"fusion {model.fusion} needs.",
             'Check train_folds, or use a model with fusion="masked".',
         )
-    out.mkdir(parents=True, exist_ok=True)
     identity = {
         "model": model.model_dump(mode="json"),
         "pretrain": config.identity(),
@@ -103,15 +105,16 @@ def pretrain(
         "train_rows": _digest(train),
         "validation_rows": _digest(validation),
     }
-    _insist(out, identity)
-    progress = engine.read_progress(out / engine.CHECKPOINT)
-    display = _Display(config, len(train), progress, say)
-    if why_stop(progress, config) is None:
-        progress = _fit(shards, model, config, out, identity, (train, validation), progress, display)
-    result = _result(progress, config, len(train), len(validation), train_lacking + validation_lacking)
-    if is_main_process():
-        engine.write_curve(out / engine.CURVE, progress.rows)
-        _write_json(out / RESULT, asdict(result))
+    with sole_writer(out) if is_main_process() else nullcontext():
+        _insist(out, identity)
+        progress = engine.read_progress(out / engine.CHECKPOINT)
+        display = _Display(config, len(train), progress, say)
+        if why_stop(progress, config) is None:
+            progress = _fit(shards, model, config, out, identity, (train, validation), progress, display)
+        result = _result(progress, config, len(train), len(validation), train_lacking + validation_lacking)
+        if is_main_process():
+            engine.write_curve(out / engine.CURVE, progress.rows)
+            _write_json(out / RESULT, asdict(result))
     return result
 
 

@@ -1,7 +1,6 @@
-"""A folder of shards while it is written: its plan, its one writer, names, and writing that survives a kill."""
+"""A folder of shards while it is written: its plan, names, and writing that survives a kill."""
 
 import csv
-import fcntl
 import json
 import os
 import platform
@@ -81,18 +80,6 @@ def hold_to_plan(out: Path, wanted: Mapping[str, Any]) -> None:
         folder.mkdir(exist_ok=True)
     for left in chain(out.glob("*.tmp"), out.glob("*/*.tmp")):
         left.unlink(missing_ok=True)
-
-
-@contextmanager
-def sole_writer(out: Path) -> Iterator[None]:
-    """Hold the folder's lock, which the system lets go of when this process ends in whatever way."""
-    out.mkdir(parents=True, exist_ok=True)
-    with (out / "lock").open("w") as stream:
-        try:
-            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise UsageError(f"Another process prepares into {out}.", "Wait for it, or name another folder.") from error
-        yield
 
 
 @contextmanager

@@ -3,26 +3,28 @@
 Each wave of a beat is an asymmetric Gaussian in time along one direction in space, as in McSharry et al. (2003,
 IEEE Trans Biomed Eng 50:289) but with a vector for each wave. Leads I, II and V1 to V6 are projections by the matrix of
 Dower, Machado and Osborne (1980, Clin Cardiol 3:87); the other limb leads follow from I and II, so Einthoven's
-equations hold exactly. Noise and faults act on electrodes, not on leads, so they hold there too.
+equations hold exactly. Noise and loose contacts are in `lsemvae_edge.synthetic.electrodes`.
 
 The result looks like an ECG and has known truth. It is no evidence about patients.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from typing import Literal, get_args
+from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lsemvae_edge.errors import UsageError
-from lsemvae_edge.leads import LIMB_MATRIX, PRECORDIAL_LEADS, STANDARD_12
+from lsemvae_edge.leads import LIMB_MATRIX, STANDARD_12
 from lsemvae_edge.record import Record
+from lsemvae_edge.synthetic.electrodes import smooth
 
 Array = NDArray[np.float64]
-NoiseKind = Literal["white", "muscle", "mains50", "mains60", "wander"]
+BeatKind = Literal["sinus", "ectopic", "blocked"]
 
-ELECTRODES = ("RA", "LA", "LL", "C1", "C2", "C3", "C4", "C5", "C6")
+ECTOPIC_EARLY = 0.35
+"""How much earlier than the sinus beat in its place an ectopic beat comes, as a fraction of the mean interval."""
 
 DOWER: Array = np.array(
     [
@@ -65,6 +67,13 @@ class Heart:
         Added force to the right and front, as a fraction of ``qrs_mv``; 1 resembles right ventricular hypertrophy.
     right_delay_ms : float
         Late, slow force to the right and front that widens QRS; 40 resembles right bundle branch block.
+    left_delay_ms : float
+        Late, slow force to the left and back, no septal force, T against QRS; 45 resembles left bundle branch block.
+    ectopic_share : float
+        Share of beats that come early from the left ventricle: wide, without P wave, before a full pause.
+    blocked_share : float
+        Share of P waves that no QRS follows, as in second-degree block of Mobitz type II; first degree is a long
+        ``pr_ms``.
     atrial_fibrillation : bool
         No P wave, irregular beats, fibrillatory waves.
     breathing_hz : float
@@ -93,6 +102,9 @@ class Heart:
     left_scale: float = 1.0
     right_ratio: float = 0.0
     right_delay_ms: float = 0.0
+    left_delay_ms: float = 0.0
+    ectopic_share: float = 0.0
+    blocked_share: float = 0.0
     atrial_fibrillation: bool = False
     breathing_hz: float = 0.25
     breathing_axis_deg: float = 3.0
@@ -102,6 +114,8 @@ class Heart:
     def __post_init__(self) -> None:
         if not 20 <= self.rate_bpm <= 250:
             raise UsageError(f"A simulated heart beats 20 to 250 times a minute, not {self.rate_bpm:g}.")
+        if min(self.ectopic_share, self.blocked_share) < 0 or self.ectopic_share + self.blocked_share > 1:
+            raise UsageError("Shares of ectopic and blocked beats lie between 0 and 1, also together.")
 
     @property
     def qt_ms(self) -> float:
@@ -137,9 +151,11 @@ def simulate(
     time_s = np.arange(round(duration_s * fs_hz)) / fs_hz
     breath_phase = rng.uniform(0, 2 * np.pi)
     beats_s = _beat_times(heart, duration_s, breath_phase, rng)
+    kinds = _beat_kinds(heart, len(beats_s), rng)
     dipole = np.zeros((3, time_s.size))
-    for beat_s in beats_s:
-        _add_beat(dipole, time_s, beat_s, heart, breath_phase, rng)
+    for beat_s, kind in zip(beats_s, kinds, strict=True):
+        early_s = ECTOPIC_EARLY * 60 / heart.rate_bpm if kind == "ectopic" else 0.0
+        _add_beat(dipole, time_s, beat_s - early_s, kind, heart, breath_phase, rng)
     if heart.atrial_fibrillation:
         dipole += _fibrillation(time_s, heart.p_mv, rng)
     eight = DOWER @ dipole
@@ -184,79 +200,6 @@ def random_heart(rng: np.random.Generator) -> Heart:
     )
 
 
-def add_noise(record: Record, kind: NoiseKind, snr_db: float, seed: int | np.random.Generator = 0) -> Record:
-    """Add noise that enters at the electrodes, independent from one to the next.
-
-    Parameters
-    ----------
-    record : Record
-        With leads I and II.
-    kind : {"white", "muscle", "mains50", "mains60", "wander"}
-        Muscle noise fills 20 to 150 Hz in bursts; wander lies below 0.5 Hz.
-    snr_db : float
-        Power of the recording about its median over the power of the noise, both summed over leads I and II.
-    seed : int or Generator
-
-    Returns
-    -------
-    Record
-    """
-    if kind not in get_args(NoiseKind):
-        raise UsageError(f"Unknown noise {kind!r}.", f"Choose one of: {', '.join(get_args(NoiseKind))}.")
-    rng = np.random.default_rng(seed)
-    potentials = _noise(kind, len(ELECTRODES), record.n_samples, record.fs_hz, rng)
-    noise = _electrode_weights(record.leads) @ potentials
-    pair = [record.leads.index("I"), record.leads.index("II")]
-    signal = record.signal_mv[pair].astype(np.float64)
-    signal_power = np.nanmean((signal - np.nanmedian(signal, axis=1, keepdims=True)) ** 2)
-    gain = np.sqrt(signal_power / np.mean(noise[pair] ** 2) / 10 ** (snr_db / 10))
-    return replace(record, signal_mv=(record.signal_mv + gain * noise).astype(np.float32))
-
-
-def lead_off(
-    record: Record,
-    electrode: str,
-    start_s: float = 0.0,
-    stop_s: float | None = None,
-    seed: int | np.random.Generator = 0,
-) -> Record:
-    """Let one electrode come loose: its input floats, with drift and mains in place of the heart.
-
-    Parameters
-    ----------
-    record : Record
-        With leads I and II.
-    electrode : str
-        One of ``ELECTRODES``; every lead that uses it is spoilt, and through Wilson's terminal each chest lead
-        when it is a limb electrode.
-    start_s, stop_s : float
-        When, from the recording's start; to its end by default.
-    seed : int or Generator
-
-    Returns
-    -------
-    Record
-    """
-    if electrode not in ELECTRODES:
-        raise UsageError(f"Unknown electrode {electrode!r}.", f"Choose one of: {', '.join(ELECTRODES)}.")
-    rng = np.random.default_rng(seed)
-    during = slice(round(start_s * record.fs_hz), None if stop_s is None else round(stop_s * record.fs_hz))
-    index = ELECTRODES.index(electrode)
-    floating = 3 * _noise("wander", 1, record.n_samples, record.fs_hz, rng)[0]
-    floating += 0.3 * _noise("mains50", 1, record.n_samples, record.fs_hz, rng)[0]
-    change = (floating - _potential(record, index))[during]
-    signal = record.signal_mv.astype(np.float64)
-    signal[:, during] += np.outer(_electrode_weights(record.leads)[:, index], change)
-    return replace(record, signal_mv=signal.astype(np.float32))
-
-
-def contact_loss(record: Record, start_s: float, stop_s: float) -> Record:
-    """Mark a stretch as not received in any lead."""
-    gaps = record.gaps.copy()
-    gaps[:, round(start_s * record.fs_hz) : round(stop_s * record.fs_hz)] = True
-    return replace(record, gaps=gaps)
-
-
 @dataclass(frozen=True)
 class _Wave:
     """One asymmetric Gaussian: when (from the R wave), which way and how fast."""
@@ -269,27 +212,35 @@ class _Wave:
     fall_ms: float
 
 
-def _waves(heart: Heart, qt_ms: float) -> list[_Wave]:
+def _waves(heart: Heart, kind: BeatKind, qt_ms: float) -> list[_Wave]:
+    if kind == "ectopic":
+        return _ectopic(heart, qt_ms)
     k = heart.qrs_ms / 90
+    p_start_ms = -40 * k - heart.pr_ms
+    atrial = [
+        _Wave(p_start_ms + 38, 0.75 * heart.p_mv, heart.p_axis_deg + 10, -0.7 * heart.p_mv, 17, 19),
+        _Wave(p_start_ms + 66, 0.75 * heart.p_mv, heart.p_axis_deg - 15, 0.4 * heart.p_mv, 19, 17),
+    ]
+    if heart.atrial_fibrillation:
+        atrial = []
+    if kind == "blocked":
+        return atrial
     axis = heart.qrs_axis_deg
     r_mv = heart.qrs_mv * heart.left_scale
-    onset_ms = -40 * k
     t_fall_ms = 34.0
-    t_peak_ms = onset_ms + qt_ms - 2.3 * t_fall_ms
+    t_peak_ms = -40 * k + qt_ms - 2.3 * t_fall_ms
+    # In left bundle branch block the septum is excited from the right, and recovery follows excitation.
+    q_sign, t_sign = (-1.0, -1.0) if heart.left_delay_ms else (1.0, 1.0)
+    q_mv, t_mv = q_sign * heart.q_ratio * heart.qrs_mv, t_sign * heart.t_mv
     waves = [
-        _Wave(-20 * k, heart.q_ratio * heart.qrs_mv, axis + 150, -0.30 * heart.qrs_mv, 7 * k, 6 * k),
+        _Wave(-20 * k, q_mv, axis + 150, -0.30 * q_sign * heart.qrs_mv, 7 * k, 6 * k),
         _Wave(0, r_mv, axis, heart.posterior * r_mv, 8.5 * k, 7.5 * k),
         _Wave(13 * k, 0.35 * r_mv, axis + 15, 0.9 * heart.posterior * r_mv, 7 * k, 7 * k),
         _Wave(24 * k, heart.s_ratio * heart.qrs_mv, axis + 165, 0.35 * heart.qrs_mv, 7 * k, 9 * k),
-        _Wave(t_peak_ms - 85, 0.16 * heart.t_mv, heart.t_axis_deg, -0.25 * heart.t_mv, 45, 60),
-        _Wave(t_peak_ms, heart.t_mv, heart.t_axis_deg, -0.4 * heart.t_mv, 50, t_fall_ms),
+        _Wave(t_peak_ms - 85, 0.16 * t_mv, heart.t_axis_deg, -0.25 * t_mv, 45, 60),
+        _Wave(t_peak_ms, t_mv, heart.t_axis_deg, -0.4 * t_mv, 50, t_fall_ms),
+        *atrial,
     ]
-    if not heart.atrial_fibrillation:
-        p_start_ms = onset_ms - heart.pr_ms
-        waves += [
-            _Wave(p_start_ms + 38, 0.75 * heart.p_mv, heart.p_axis_deg + 10, -0.7 * heart.p_mv, 17, 19),
-            _Wave(p_start_ms + 66, 0.75 * heart.p_mv, heart.p_axis_deg - 15, 0.4 * heart.p_mv, 19, 17),
-        ]
     if heart.right_ratio:
         size_mv = heart.right_ratio * heart.qrs_mv
         waves.append(_Wave(10 * k, 1.3 * size_mv, 150, -0.9 * size_mv, 11 * k, 12 * k))
@@ -298,16 +249,35 @@ def _waves(heart: Heart, qt_ms: float) -> list[_Wave]:
         late_ms = 30 * k + heart.right_delay_ms / 2
         fall_ms = 4 + 0.3 * heart.right_delay_ms
         waves.append(_Wave(late_ms, 0.4 * heart.qrs_mv, 175, -0.5 * heart.qrs_mv, 12, fall_ms))
+    if heart.left_delay_ms:
+        late_ms = 20 * k + heart.left_delay_ms / 2
+        fall_ms = 6 + 0.3 * heart.left_delay_ms
+        waves.append(_Wave(late_ms, 0.8 * heart.qrs_mv, axis - 25, 0.7 * heart.qrs_mv, 16, fall_ms))
     return waves
 
 
+def _ectopic(heart: Heart, qt_ms: float) -> list[_Wave]:
+    """Waves of a beat that begins in the left ventricle's outer wall: away from lead I, slow, T against QRS."""
+    size_mv = 1.4 * heart.qrs_mv
+    return [
+        _Wave(0, size_mv, 120, -0.6 * size_mv, 28, 30),
+        _Wave(qt_ms - 60, 0.4 * size_mv, -60, 0.2 * size_mv, 60, 45),
+    ]
+
+
 def _add_beat(
-    dipole: Array, time_s: Array, beat_s: float, heart: Heart, breath_phase: float, rng: np.random.Generator
+    dipole: Array,
+    time_s: Array,
+    beat_s: float,
+    kind: BeatKind,
+    heart: Heart,
+    breath_phase: float,
+    rng: np.random.Generator,
 ) -> None:
     breath = np.sin(2 * np.pi * heart.breathing_hz * beat_s + breath_phase)
     turn_deg = heart.breathing_axis_deg * breath + rng.normal(0, 0.7)
     gain = 1 + heart.breathing_gain * breath
-    for wave in _waves(heart, heart.qt_ms + rng.normal(0, 2)):
+    for wave in _waves(heart, kind, heart.qt_ms + rng.normal(0, 2)):
         size = gain * (1 + rng.normal(0, 0.025))
         centre_s = beat_s + (wave.at_ms + rng.normal(0, 0.5)) / 1000
         stretch = 1 + rng.normal(0, 0.015)
@@ -347,57 +317,22 @@ def _beat_times(heart: Heart, duration_s: float, breath_phase: float, rng: np.ra
     return times
 
 
+def _beat_kinds(heart: Heart, n_beats: int, rng: np.random.Generator) -> list[BeatKind]:
+    # A heart that has neither draws nothing, and so stays the same for a seed.
+    if not heart.ectopic_share + heart.blocked_share:
+        return ["sinus"] * n_beats
+    drawn = rng.random(n_beats)
+    ectopic, blocked = drawn < heart.ectopic_share, drawn > 1 - heart.blocked_share
+    return [
+        "ectopic" if early else "blocked" if lone else "sinus" for early, lone in zip(ectopic, blocked, strict=True)
+    ]
+
+
 def _fibrillation(time_s: Array, size_mv: float, rng: np.random.Generator) -> Array:
     """Waves of 5 to 8 Hz that wander in rate and size, largest toward V1."""
     step_s = time_s[1] - time_s[0]
-    rate_hz = rng.uniform(5, 7.5) + 0.6 * _smooth(rng.normal(0, 1, time_s.size), 0.4 / step_s)
+    rate_hz = rng.uniform(5, 7.5) + 0.6 * smooth(rng.normal(0, 1, time_s.size), 0.4 / step_s)
     phase = 2 * np.pi * np.cumsum(rate_hz) * step_s
-    size = size_mv * 0.5 * (1 + 0.4 * _smooth(rng.normal(0, 1, time_s.size), 0.7 / step_s))
+    size = size_mv * 0.5 * (1 + 0.4 * smooth(rng.normal(0, 1, time_s.size), 0.7 / step_s))
     wave = size * (np.sin(phase) + 0.35 * np.sin(2 * phase + 0.8))
     return np.outer(np.array([-0.15, 0.6, -0.75]), wave)
-
-
-def _electrode_weights(leads: Sequence[str]) -> Array:
-    """Matrix (n_leads, 9) from electrode potentials to leads; chest leads are against Wilson's terminal."""
-    limb = LIMB_MATRIX @ np.array([[-1.0, 1.0, 0.0], [-1.0, 0.0, 1.0]])
-    chest = np.concatenate([np.full((6, 3), -1 / 3), np.eye(6)], axis=1)
-    table = np.concatenate([np.concatenate([limb, np.zeros((6, 6))], axis=1), chest])
-    return table[[STANDARD_12.index(name) for name in leads]]
-
-
-def _potential(record: Record, index: int) -> Array:
-    """Potential of one electrode against Wilson's terminal, from the leads."""
-    one, two = (np.nan_to_num(record.signal_mv[record.leads.index(name)].astype(np.float64)) for name in ("I", "II"))
-    limb: tuple[Array, ...] = (-(one + two) / 3, (2 * one - two) / 3, (2 * two - one) / 3)
-    if index < 3:
-        return limb[index]
-    chest = record.signal_mv[record.leads.index(PRECORDIAL_LEADS[index - 3])]
-    return np.asarray(np.nan_to_num(chest.astype(np.float64)))
-
-
-def _noise(kind: NoiseKind, n_rows: int, n_samples: int, fs_hz: float, rng: np.random.Generator) -> Array:
-    """Noise of about unit power in each row."""
-    time_s = np.arange(n_samples) / fs_hz
-    if kind in ("mains50", "mains60"):
-        hertz = 50.0 if kind == "mains50" else 60.0
-        size, phase = rng.uniform(0.5, 1.5, (n_rows, 1)), rng.normal(0, 0.3, (n_rows, 1))
-        angle = 2 * np.pi * (hertz + rng.normal(0, 0.02)) * time_s + phase
-        return np.asarray(size * (np.sin(angle) + 0.1 * np.sin(3 * angle)) * np.sqrt(2))
-    white = rng.normal(0, 1, (n_rows, n_samples))
-    if kind == "white":
-        return white
-    low_hz, high_hz = (20.0, 150.0) if kind == "muscle" else (0.05, 0.5)
-    spectrum = np.fft.rfft(white, axis=1)
-    hertz_axis = np.fft.rfftfreq(n_samples, 1 / fs_hz)
-    # A short recording has no line inside the band of wander; its slowest one then stands for it.
-    band = (hertz_axis >= low_hz) & (hertz_axis <= max(high_hz, hertz_axis[1]))
-    shaped = np.fft.irfft(spectrum * band / np.maximum(hertz_axis, low_hz) ** 0.5, n_samples, axis=1)
-    if kind == "muscle":
-        shaped *= np.exp(0.6 * _smooth(rng.normal(0, 1, n_samples), 0.5 * fs_hz))
-    return np.asarray(shaped / np.sqrt(np.mean(shaped**2, axis=1, keepdims=True)))
-
-
-def _smooth(values: Array, width: float) -> Array:
-    """Average over about ``width`` samples and scale back to unit deviation."""
-    kernel = np.hanning(max(round(2 * width), 3))
-    return np.asarray(np.convolve(values, kernel / np.sqrt(np.sum(kernel**2)), mode="same"))

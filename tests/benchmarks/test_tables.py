@@ -86,8 +86,23 @@ def test_judged_labels_do_not_move_the_operating_point():
         np.testing.assert_array_equal(before, after)
 
 
-def test_without_validation_records_the_operating_point_is_one_half_and_says_so():
+def test_without_validation_records_a_fold_is_judged_by_the_threshold_of_the_others():
     one = made()
+    thresholds, how = tables.operating_thresholds(one, [])
+    assert how == "sensitivity 0.8 on the other folds"
+    for fold in range(5):
+        own = one.fold_of_cv == fold
+        chosen = metrics.threshold_at_sensitivity(one.truth[~own], one.score[~own], 0.8)
+        assert (thresholds[own] == chosen).all()
+    own = one.fold_of_cv == 2
+    relabelled = replace(one, truth=np.where(own, 1 - one.truth, one.truth))
+    again, _ = tables.operating_thresholds(relabelled, [])
+    np.testing.assert_array_equal(thresholds[own], again[own])
+    assert (thresholds[~own] != again[~own]).any()
+
+
+def test_without_validation_records_the_operating_point_is_one_half_and_says_so():
+    one = replace(made(), fold_of_cv=np.full(N, NO_FOLD))
     other = [validation_for(made(model="another")), replace(validation_for(one), seed=7)]
     thresholds, how = tables.operating_thresholds(one, other)
     assert (thresholds == 0.5).all()

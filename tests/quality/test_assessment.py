@@ -12,8 +12,9 @@ from lsemvae_edge.limits import QualityLimits
 from lsemvae_edge.preprocess import condition, default_spec
 from lsemvae_edge.quality import Quality, assess
 from lsemvae_edge.record import Record
+from lsemvae_edge.synthetic.electrodes import add_noise, contact_loss, lead_off
 from lsemvae_edge.synthetic.faults import SWAPS
-from lsemvae_edge.synthetic.heart import Heart, add_noise, contact_loss, lead_off, simulate
+from lsemvae_edge.synthetic.heart import Heart, simulate
 
 SPEC = default_spec()
 LIMITS = QualityLimits()

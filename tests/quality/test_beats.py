@@ -9,7 +9,8 @@ from lsemvae_edge.preprocess import condition, default_spec
 from lsemvae_edge.quality.beats import find_beats, frontal_vector
 from lsemvae_edge.quality.contact import blamed_electrode, leads_lost_with
 from lsemvae_edge.quality.windows import rank_windows
-from lsemvae_edge.synthetic.heart import Heart, add_noise, simulate
+from lsemvae_edge.synthetic.electrodes import add_noise
+from lsemvae_edge.synthetic.heart import Heart, simulate
 
 FS_HZ = 125.0
 

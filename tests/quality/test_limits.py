@@ -8,7 +8,8 @@ from lsemvae_edge.preprocess import condition, default_spec
 from lsemvae_edge.quality import assess
 from lsemvae_edge.quality.shape import Shape
 from lsemvae_edge.spec import from_dict
-from lsemvae_edge.synthetic.heart import Heart, add_noise, simulate
+from lsemvae_edge.synthetic.electrodes import add_noise
+from lsemvae_edge.synthetic.heart import Heart, simulate
 
 DESCRIPTIVE = {"interval_spread"}
 

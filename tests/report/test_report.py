@@ -24,7 +24,8 @@ from lsemvae_edge.result import (
     TaskResult,
     Wording,
 )
-from lsemvae_edge.synthetic.heart import Heart, contact_loss, simulate
+from lsemvae_edge.synthetic.electrodes import contact_loss
+from lsemvae_edge.synthetic.heart import Heart, simulate
 
 MM = 72 / 25.4
 PROBABILITY = 0.2371

@@ -8,8 +8,9 @@ from lsemvae_edge.limits import QualityLimits
 from lsemvae_edge.preprocess import condition, default_spec
 from lsemvae_edge.quality import assess
 from lsemvae_edge.record import Record
+from lsemvae_edge.synthetic.electrodes import add_noise
 from lsemvae_edge.synthetic.faults import SPOILED, SWAPS
-from lsemvae_edge.synthetic.heart import Heart, add_noise, simulate
+from lsemvae_edge.synthetic.heart import Heart, simulate
 from lsemvae_edge.synthetic.not_ecg import HELD_OUT_KINDS, NOT_ECG
 
 SPEC = default_spec()

@@ -15,7 +15,8 @@ from lsemvae_edge import preprocess
 from lsemvae_edge.errors import BadInputError, UsageError
 from lsemvae_edge.leads import LIMB_LEADS, PRECORDIAL_LEADS, STANDARD_12, derive_limb_leads
 from lsemvae_edge.record import Record
-from lsemvae_edge.synthetic.heart import Heart, add_noise, simulate
+from lsemvae_edge.synthetic.electrodes import add_noise
+from lsemvae_edge.synthetic.heart import Heart, simulate
 from lsemvae_edge.train import recipes
 from lsemvae_edge.train.recipes import RECIPES, EdgeRecipe, Reason, ReferenceRecipe, RejectedError
 

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from lsemvae_edge.errors import BadInputError, UnusableRecordingError
 from lsemvae_edge.leads import LIMB_LEADS, STANDARD_12, consistency_residual
 from lsemvae_edge.record import Record
-from lsemvae_edge.synthetic.heart import Heart, contact_loss, simulate
+from lsemvae_edge.synthetic.electrodes import contact_loss
+from lsemvae_edge.synthetic.heart import Heart, simulate
 from lsemvae_edge.train import robustness
 from lsemvae_edge.train.robustness import SNRS_DB, add_noise, add_noise_to_signals, snr_of
 

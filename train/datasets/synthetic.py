@@ -12,21 +12,15 @@ from pydantic.dataclasses import dataclass as checked_dataclass
 
 from lsemvae_edge.leads import STANDARD_12, derive_limb_leads
 from lsemvae_edge.record import Record
+from lsemvae_edge.synthetic.electrodes import ELECTRODES, NoiseKind, add_noise, contact_loss, lead_off
 from lsemvae_edge.synthetic.faults import SWAPS
-from lsemvae_edge.synthetic.heart import (
-    ELECTRODES,
-    Heart,
-    NoiseKind,
-    add_noise,
-    contact_loss,
-    lead_off,
-    random_heart,
-    simulate,
-)
+from lsemvae_edge.synthetic.heart import Heart, random_heart, simulate
 from lsemvae_edge.train.datasets.entry import N_FOLDS, Entry, Problems, Sex, Task, split_commas
 from lsemvae_edge.train.datasets.tasks import HEART_SIDE, RIGHT_AXIS_LIKE, RIGHT_HEART
 
-FAULTS = ("lead_off", "contact_loss", *SWAPS)
+FAULTS = ("lead_off", "contact_loss", "chest_swap", *SWAPS)
+CONDUCTION = {"left_delay_ms": (30.0, 60.0), "ectopic_share": (0.05, 0.3), "blocked_share": (0.05, 0.3)}
+"""Parameters of `Heart`, of which a patient has at most one, and between which values."""
 STAND_IN = "simulated right heart, no patient"
 
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -56,13 +50,17 @@ class Synthetic:
     right_share, left_share : float
         Share of patients with an overloaded right heart (axis, force to the right or late conduction), and with a
         hypertrophied left one.
+    conduction_share : float
+        Share of patients with one of: left bundle branch block, ectopic beats, beats dropped in second-degree block.
+        Their labels stay.
     noise : tuple of str
-        Kinds of which each recording gets one: white, muscle, mains50, mains60, wander.
+        Kinds of which each recording gets one: white, muscle, mains50, mains60, wander, motion.
     snr_low_db, snr_high_db : float
         Between which the noise is drawn.
     faults : tuple of str
-        Electrode faults of which a recording may get one: lead_off, contact_loss, or a swap of limb electrodes (arms,
-        left_arm_left_leg, right_arm_left_leg, rotated_forward, rotated_backward, inverted).
+        Electrode faults of which a recording may get one: lead_off, contact_loss, chest_swap (two neighbours), or a
+        swap of limb electrodes (arms, left_arm_left_leg, right_arm_left_leg, rotated_forward, rotated_backward,
+        inverted).
     fault_share : float
         Share of recordings with a fault; their labels stay.
     """
@@ -74,6 +72,7 @@ class Synthetic:
     fs_hz: Annotated[float, Field(gt=0)] = 500.0
     right_share: Share = 0.3
     left_share: Share = 0.2
+    conduction_share: Share = 0.0
     noise: Names = ()
     snr_low_db: float = 10.0
     snr_high_db: float = 30.0
@@ -100,7 +99,7 @@ class Synthetic:
 
     def __iter__(self) -> Iterator[Entry]:
         for patient in range(self.n_patients):
-            person = draw_person(self.seed, patient, self.right_share, self.left_share)
+            person = draw_person(self.seed, patient, self.right_share, self.left_share, self.conduction_share)
             for visit in range(self.records_per_patient):
                 yield self._entry(person, patient, visit)
 
@@ -121,7 +120,9 @@ class Synthetic:
         )
 
 
-def draw_person(seed: int, patient: int, right_share: float, left_share: float) -> Person:
+def draw_person(
+    seed: int, patient: int, right_share: float, left_share: float, conduction_share: float = 0.0
+) -> Person:
     """Draw a patient; the same arguments give the same one."""
     rng = np.random.default_rng((seed, patient))
     heart = random_heart(rng)
@@ -133,10 +134,15 @@ def draw_person(seed: int, patient: int, right_share: float, left_share: float) 
         changed["right_delay_ms"] = float(rng.choice([0.0, rng.uniform(15, 45)]))
     if left:
         changed["left_scale"] = float(rng.uniform(1.6, 2.3))
+    age_years = float(rng.integers(18, 90))
+    sex: Sex = "female" if rng.random() < 0.5 else "male"
+    if conduction_share and rng.random() < conduction_share:
+        low, high = CONDUCTION[name := str(rng.choice(list(CONDUCTION)))]
+        changed[name] = float(rng.uniform(low, high))
     return Person(
         heart=Heart(**changed),
-        age_years=float(rng.integers(18, 90)),
-        sex="female" if rng.random() < 0.5 else "male",
+        age_years=age_years,
+        sex=sex,
         right=right,
         left=left,
     )
@@ -144,7 +150,7 @@ def draw_person(seed: int, patient: int, right_share: float, left_share: float) 
 
 def draw_record(cohort: Synthetic, patient: int, visit: int) -> Record:
     """Record a patient's visit; the same arguments give the same samples."""
-    person = draw_person(cohort.seed, patient, cohort.right_share, cohort.left_share)
+    person = draw_person(cohort.seed, patient, cohort.right_share, cohort.left_share, cohort.conduction_share)
     rng = np.random.default_rng((cohort.seed, patient, 1 + visit))
     rate_bpm = float(np.clip(person.heart.rate_bpm + rng.normal(0, 6), 40, 140))
     record = simulate(replace(person.heart, rate_bpm=rate_bpm), cohort.duration_s, cohort.fs_hz, rng)
@@ -162,6 +168,11 @@ def _spoiled(record: Record, fault: str, rng: np.random.Generator) -> Record:
         pair: NDArray[np.float64] = SWAPS[fault] @ record.signal_mv[:2]
         signal = np.concatenate([derive_limb_leads(pair[0], pair[1]), record.signal_mv[6:]])
         return replace(record, signal_mv=signal.astype(np.float32), leads=STANDARD_12)
+    if fault == "chest_swap":
+        first = record.leads.index(f"V{rng.integers(1, 6)}")
+        signal = record.signal_mv.copy()
+        signal[[first, first + 1]] = signal[[first + 1, first]]
+        return replace(record, signal_mv=signal)
     start_s = float(rng.uniform(0, 0.7 * record.duration_s))
     stop_s = start_s + float(rng.uniform(0.1, 0.3)) * record.duration_s
     if fault == "contact_loss":

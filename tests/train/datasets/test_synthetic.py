@@ -2,6 +2,7 @@
 
 import itertools
 import pickle
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ pytest.importorskip("scipy", reason="training data needs the extra `train`")
 from lsemvae_edge.errors import UsageError
 from lsemvae_edge.leads import STANDARD_12, consistency_residual
 from lsemvae_edge.train.datasets import open_dataset
-from lsemvae_edge.train.datasets.synthetic import FAULTS, draw_person
+from lsemvae_edge.train.datasets.synthetic import CONDUCTION, FAULTS, draw_person
 
 
 def test_a_recording_does_not_depend_on_the_others():
@@ -51,6 +52,19 @@ def test_the_truth_is_in_the_heart_and_in_the_signal():
     assert all(18 <= entry.age_years < 90 for entry in made)
 
 
+def test_conduction_is_disturbed_one_way_a_patient_and_else_nothing_changes():
+    share = 0.4
+    without = [draw_person(3, k, 0.3, 0.2) for k in range(200)]
+    disturbed = [draw_person(3, k, 0.3, 0.2, share) for k in range(200)]
+    ways = [[name for name in CONDUCTION if getattr(person.heart, name)] for person in disturbed]
+    assert {len(of_one) for of_one in ways} == {0, 1}
+    assert {name for of_one in ways for name in of_one} == set(CONDUCTION)
+    assert 50 < sum(map(len, ways)) < 110
+    for one, other in zip(without, disturbed, strict=True):
+        healed = replace(other.heart, **dict.fromkeys(CONDUCTION, 0.0))
+        assert replace(other, heart=healed) == one
+
+
 @pytest.mark.parametrize("fault", FAULTS)
 def test_faults_change_electrodes_not_the_rules_between_leads(fault):
     clean, spoilt = (
@@ -64,7 +78,10 @@ def test_faults_change_electrodes_not_the_rules_between_leads(fault):
         if not np.allclose(one, other, atol=1e-5)
     ]
     assert changed
-    if fault not in ("contact_loss", "lead_off"):
+    if fault == "chest_swap":
+        (first, second) = changed
+        assert int(second[1]) - int(first[1]) == 1
+    elif fault not in ("contact_loss", "lead_off"):
         assert not any(lead.startswith("V") for lead in changed)
     assert consistency_residual(spoilt.limb()) < 1e-4
 

@@ -19,6 +19,7 @@ from lsemvae_edge.cli import main  # noqa: E402
 from lsemvae_edge.errors import BadInputError, UsageError  # noqa: E402
 from lsemvae_edge.train.config import ModelConfig  # noqa: E402
 from lsemvae_edge.train.config_pretrain import PretrainConfig  # noqa: E402
+from lsemvae_edge.train.folder_lock import sole_writer  # noqa: E402
 from lsemvae_edge.train.pretrain import pretrain  # noqa: E402
 from lsemvae_edge.train.shards import open_shards  # noqa: E402
 
@@ -242,6 +243,13 @@ def test_a_folder_of_another_run_is_refused(shards, tmp_path, model, config, nam
     with pytest.raises(UsageError, match=named):
         pretrain(shards, model, changed(epochs=1, **config), tmp_path)
     assert (tmp_path / "last.ckpt").read_bytes() == before
+
+
+def test_a_folder_has_one_writer(shards, tmp_path):
+    with sole_writer(tmp_path), pytest.raises(UsageError, match="Another process"):
+        pretrain(shards, TINY, changed(epochs=1), tmp_path)
+    assert not (tmp_path / "last.ckpt").exists()
+    assert pretrain(shards, TINY, changed(epochs=1), tmp_path).epochs == 1
 
 
 def test_other_data_is_refused(shards, make_shards, tmp_path):
