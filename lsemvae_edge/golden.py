@@ -1,5 +1,7 @@
 """Known answers of every stage: made once with reference kernels, run again wherever a bundle is verified."""
 
+import io
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,7 +12,7 @@ from lsemvae_edge import decision, preprocess
 from lsemvae_edge.bundle import Bundle
 from lsemvae_edge.errors import BundleError
 from lsemvae_edge.record import Record
-from lsemvae_edge.runtime import Session
+from lsemvae_edge.runtime import Output, Session
 from lsemvae_edge.spec import ModelSpec
 
 FS_HZ = 500.0
@@ -50,8 +52,6 @@ def answer(spec: ModelSpec, raw_uv: NDArray[np.int16], session: Session) -> dict
     conditioned = preprocess.condition(record, spec.preprocess)
     model_input = preprocess.cut(conditioned, spec.preprocess)
     output = session.run(model_input.signal)
-    ordinary = decision.Circumstances(heart_rate_bpm=70.0, rhythm_reliable=True, available_leads=spec.leads)
-    tasks = decision.decide(spec, output, ordinary)
     return {
         "raw_uv": raw_uv,
         "filtered_mv": conditioned.pair.astype(np.float32),
@@ -61,6 +61,36 @@ def answer(spec: ModelSpec, raw_uv: NDArray[np.int16], session: Session) -> dict
         "logits": output.logits,
         "mu": output.mu,
         "logvar": output.logvar,
+        **_decided(spec, output),
+    }
+
+
+def decided_by(spec: ModelSpec, known: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+    """Return known answers of the same model with the probabilities and outcomes of another calibration.
+
+    Parameters
+    ----------
+    spec : ModelSpec
+        A contract that differs in calibration and thresholds alone.
+    known : mapping
+        Golden vectors, stacked, as a bundle holds them.
+    """
+    outputs = map(Output, known["logits"], known["mu"], known["logvar"], known["fed"])
+    decided = [_decided(spec, output) for output in outputs]
+    return {**known, **{name: np.stack([one[name] for one in decided]) for name in decided[0]}}
+
+
+def packed(known: Mapping[str, NDArray[Any]]) -> bytes:
+    """Return known answers, stacked, as the file that a bundle holds."""
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, allow_pickle=False, **known)
+    return buffer.getvalue()
+
+
+def _decided(spec: ModelSpec, output: Output) -> dict[str, NDArray[Any]]:
+    ordinary = decision.Circumstances(heart_rate_bpm=70.0, rhythm_reliable=True, available_leads=spec.leads)
+    tasks = decision.decide(spec, output, ordinary)
+    return {
         "probability": np.array([decision.probability(task, float(output.logits[task.output])) for task in spec.tasks]),
         "outcome": np.array([tasks[task.name].outcome for task in spec.tasks]),
     }

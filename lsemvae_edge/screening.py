@@ -1,6 +1,8 @@
 """The way of one recording: quality, preprocessing, model, decision."""
 
+from dataclasses import replace
 from time import perf_counter
+from typing import Any
 
 from lsemvae_edge import __version__, decision, preprocess, quality
 from lsemvae_edge.bundle import Bundle
@@ -57,7 +59,7 @@ def screen(
     """
     clock = _Clock()
     spec = bundle.spec
-    assessed, conditioned = _assess(record, spec)
+    assessed, conditioned = assess(record, spec)
     clock.lap("preprocess")
     runtime, confirmed_swap = None, False
     if assessed.usable and conditioned is not None and assessed.start is not None:
@@ -68,13 +70,11 @@ def screen(
         clock.lap("load")
         output = session.run(model_input.signal)
         clock.lap("inference")
-        seen = decision.Circumstances(
-            heart_rate_bpm=assessed.heart_rate_bpm,
-            rhythm_reliable=assessed.rhythm_reliable,
-            available_leads=_available(record),
-            age_years=age_years if age_years is not None else record.meta.get("age_years"),
-            pacemaker=pacemaker if pacemaker is not None else record.meta.get("pacemaker"),
+        told: dict[str, Any] = {"age_years": age_years, "pacemaker": pacemaker}
+        seen = replace(
+            circumstances(record, assessed),
             electrodes_confirmed=electrodes_confirmed,
+            **{name: value for name, value in told.items() if value is not None},
         )
         tasks = decision.decide(spec, output, seen)
         confirmed_swap = electrodes_confirmed and "electrode_swap" in decision.tripped(spec.guards, output)
@@ -100,7 +100,19 @@ def model_ran(result: ScreeningResult) -> bool:
     return result.model.runtime is not None
 
 
-def _assess(record: Record, spec: ModelSpec) -> tuple[quality.Quality, preprocess.Conditioned | None]:
+def circumstances(record: Record, assessed: quality.Quality) -> decision.Circumstances:
+    """Return what quality and the recording itself say beside the signal."""
+    return decision.Circumstances(
+        heart_rate_bpm=assessed.heart_rate_bpm,
+        rhythm_reliable=assessed.rhythm_reliable,
+        available_leads=_available(record),
+        age_years=record.meta.get("age_years"),
+        pacemaker=record.meta.get("pacemaker"),
+    )
+
+
+def assess(record: Record, spec: ModelSpec) -> tuple[quality.Quality, preprocess.Conditioned | None]:
+    """Condition a recording and judge it; one that cannot be conditioned is unusable, and has no conditioned form."""
     try:
         conditioned = preprocess.condition(record, spec.preprocess)
     except UnusableRecordingError as error:

@@ -1,6 +1,5 @@
 """From a data folder to a bundle: fit, quantize, calibrate, prove, pack."""
 
-import io
 import json
 import platform
 import subprocess
@@ -181,10 +180,7 @@ def golden_vectors(spec: ModelSpec, int8_file: bytes) -> bytes:
         limb = simulate(heart, 10.0, golden.FS_HZ, seed).limb()
         raw_uv = np.rint(1000 * np.stack([limb["I"], limb["II"]])).astype(np.int16)
         answers.append(golden.answer(spec, raw_uv, session))
-    buffer = io.BytesIO()
-    stacked = {name: np.stack([answer[name] for answer in answers]) for name in answers[0]}
-    np.savez_compressed(buffer, allow_pickle=False, **stacked)
-    return buffer.getvalue()
+    return golden.packed({name: np.stack([answer[name] for answer in answers]) for name in answers[0]})
 
 
 def _provenance(config: FitConfig, training: Cohort, validation: Cohort, rejected: dict[str, str]) -> dict[str, Any]:

@@ -1,7 +1,9 @@
 """Calibration, thresholds and guard levels, chosen on the validation fold alone."""
 
+from dataclasses import replace
+
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from scipy.optimize import minimize
 
 from lsemvae_edge.spec import AskedIf, Calibration, GuardSpec, TaskSpec
@@ -36,41 +38,75 @@ def tasks(logits: NDArray[np.float32], validation: Cohort) -> tuple[TaskSpec, Ta
         Of the model as it ships, on the validation recordings.
     validation : Cohort
 
-    Notes
-    -----
-    The primary threshold is where `PRIMARY_SENSITIVITY` of the validation positives are found; the band in which no
-    answer is given holds `NO_ANSWER_SHARE` of the validation recordings, half on each side. The secondary task splits
-    at one half, and its band holds twice that share, because it is asked of fewer people.
+    See `refit` for how they are chosen.
     """
-    right = _task_probabilities(validation.right_heart, logits[:, 0])
-    threshold = float(np.quantile(right[1][validation.right_heart == 1], 1 - PRIMARY_SENSITIVITY))
-    lower, upper = _band(right[1], threshold, NO_ANSWER_SHARE)
     primary = TaskSpec(
         name=OUTPUTS[0],
         title="right-heart pattern",
         role="primary",
         classes=("not_present", "present"),
         output=0,
-        calibration=right[0],
-        lower=lower,
-        upper=upper,
+        calibration=Calibration(1.0, 0.0),
+        lower=0.5,
+        upper=0.5,
         asked_if=None,
     )
-    sided = validation.heart_side >= 0
-    side = _task_probabilities(validation.heart_side[sided], logits[sided, 1])
-    low, high = _band(side[1], 0.5, 2 * NO_ANSWER_SHARE)
+    primary = refit(primary, validation.right_heart, logits[:, 0])
     secondary = TaskSpec(
         name=OUTPUTS[1],
         title="side of overload",
         role="secondary",
         classes=("left", "right"),
         output=1,
-        calibration=side[0],
-        lower=low,
-        upper=high,
-        asked_if=AskedIf(OUTPUTS[0], lower),
+        calibration=Calibration(1.0, 0.0),
+        lower=0.5,
+        upper=0.5,
+        asked_if=AskedIf(OUTPUTS[0], primary.lower),
     )
-    return primary, secondary
+    sided = validation.heart_side >= 0
+    return primary, refit(secondary, validation.heart_side[sided], logits[sided, 1])
+
+
+def refit(
+    task: TaskSpec,
+    truth: NDArray[np.int64],
+    logits: NDArray[np.float32],
+    *,
+    sensitivity: float = PRIMARY_SENSITIVITY,
+    prevalence: float | None = None,
+) -> TaskSpec:
+    """Return a task with calibration and thresholds from labelled recordings.
+
+    Parameters
+    ----------
+    task : TaskSpec
+    truth : array (n,) of 0 and 1
+    logits : array (n,)
+        The model's logit of the task, as it ships.
+    sensitivity : float
+        Share of the positives that a primary task's threshold finds.
+    prevalence : float, optional
+        Share of positives where the model will be used; the calibration is shifted from the recordings' own share to
+        it (Saerens et al. 2002, Neural Comput 14:21). Thresholds move along, so outcomes do not change.
+
+    Notes
+    -----
+    The thresholds of the primary task lie about where ``sensitivity`` of the positives are found, and the band in which
+    no answer is given holds `NO_ANSWER_SHARE` of the recordings, half on each side. A secondary task splits at one half
+    of the probability at the recordings' own share, and its band holds twice that share, because it is asked of fewer
+    people.
+    """
+    own = platt(truth, logits.astype(np.float64))
+    probabilities = _sigmoid(own.slope * logits.astype(np.float64) + own.intercept)
+    primary = task.role == "primary"
+    threshold = float(np.quantile(probabilities[truth == 1], 1 - sensitivity)) if primary else 0.5
+    lower, upper = _band(probabilities, threshold, NO_ANSWER_SHARE if primary else 2 * NO_ANSWER_SHARE)
+    shift = 0.0 if prevalence is None else _log_odds(prevalence) - _log_odds(float(truth.mean()))
+    if not shift:
+        return replace(task, calibration=own, lower=lower, upper=upper)
+    moved = replace(own, intercept=round(own.intercept + shift, 6))
+    bounds = (round(float(_sigmoid(_log_odds(value) + shift)), 6) for value in (lower, upper))
+    return replace(task, calibration=moved, **dict(zip(("lower", "upper"), bounds, strict=True)))
 
 
 def guards(logits: NDArray[np.float32], validation: Cohort) -> tuple[GuardSpec, GuardSpec]:
@@ -89,11 +125,13 @@ def guards(logits: NDArray[np.float32], validation: Cohort) -> tuple[GuardSpec, 
     )
 
 
-def _task_probabilities(
-    truth: NDArray[np.int64], logits: NDArray[np.float32]
-) -> tuple[Calibration, NDArray[np.float64]]:
-    calibration = platt(truth, logits.astype(np.float64))
-    return calibration, 1 / (1 + np.exp(-(calibration.slope * logits.astype(np.float64) + calibration.intercept)))
+def _sigmoid(x: ArrayLike) -> NDArray[np.float64]:
+    return np.asarray(1 / (1 + np.exp(-np.asarray(x, dtype=np.float64))))
+
+
+def _log_odds(probability: float) -> float:
+    bounded = min(max(probability, 1e-12), 1 - 1e-12)
+    return float(np.log(bounded / (1 - bounded)))
 
 
 def _band(probabilities: NDArray[np.float64], threshold: float, share: float) -> tuple[float, float]:

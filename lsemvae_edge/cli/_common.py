@@ -5,6 +5,8 @@ import json
 import sys
 from typing import TYPE_CHECKING, Any
 
+from lsemvae_edge.errors import UsageError
+
 if TYPE_CHECKING:
     Commands = argparse._SubParsersAction[argparse.ArgumentParser]
 else:
@@ -24,3 +26,20 @@ def print_json(value: Any) -> None:
 def say(text: str) -> None:
     """Tell a person what is going on, apart from the result."""
     print(text, file=sys.stderr, flush=True)
+
+
+def parse_options(given: list[str]) -> dict[str, str]:
+    """Return ``KEY=VALUE`` arguments as a mapping.
+
+    Raises
+    ------
+    UsageError
+        If one of them is something else.
+    """
+    found = {}
+    for text in given:
+        key, equals, value = text.partition("=")
+        if not equals:
+            raise UsageError(f"An option is KEY=VALUE, not {text!r}.")
+        found[key] = value
+    return found

@@ -1,9 +1,9 @@
 """``train``: from data sets to models, and the figures of them."""
 
 from lsemvae_edge.cli._common import Commands
-from lsemvae_edge.cli.train import bundle, evaluate, finetune, prepare, pretrain
+from lsemvae_edge.cli.train import bundle, evaluate, finetune, prepare, pretrain, recalibrate
 
-PARTS = (prepare, pretrain, finetune, evaluate, bundle)
+PARTS = (prepare, pretrain, finetune, evaluate, bundle, recalibrate)
 
 
 def add(commands: Commands) -> None:

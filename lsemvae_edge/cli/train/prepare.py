@@ -4,8 +4,8 @@ import argparse
 from dataclasses import asdict
 from pathlib import Path
 
-from lsemvae_edge.cli._common import Commands, add_json, print_json, say
-from lsemvae_edge.errors import ExitCode, MissingExtraError, UsageError
+from lsemvae_edge.cli._common import Commands, add_json, parse_options, print_json, say
+from lsemvae_edge.errors import ExitCode, MissingExtraError
 
 
 def add(parts: Commands) -> None:
@@ -33,17 +33,11 @@ def run(options: argparse.Namespace) -> int:
     except ImportError as error:
         raise MissingExtraError("train prepare", "train") from error
 
-    given = {}
-    for text in options.option:
-        key, equals, value = text.partition("=")
-        if not equals:
-            raise UsageError(f"An option is KEY=VALUE, not {text!r}.")
-        given[key] = value
     path = options.data
     if path is None and options.dataset != datasets.Synthetic.name:
         path = datasets.data_folder()
     report = prepare(
-        datasets.open_dataset(options.dataset, path, **given),
+        datasets.open_dataset(options.dataset, path, **parse_options(options.option)),
         recipes.recipe(options.recipe),
         options.out,
         shard_size=options.shard_size,

@@ -1,0 +1,173 @@
+"""A site's thresholds: the model unchanged, every patient judged by the others' thresholds, a bundle that verifies."""
+
+import csv
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+pytest.importorskip("scipy", reason="calibration needs the extra `train`")
+pytest.importorskip("ai_edge_litert", reason="screening needs a runtime")
+
+from lsemvae_edge import bundle as bundles
+from lsemvae_edge import formats, screening
+from lsemvae_edge.cli import main
+from lsemvae_edge.errors import BadInputError, ExitCode
+from lsemvae_edge.spec import Calibration
+from lsemvae_edge.train import calibrate, recalibrate
+from lsemvae_edge.train.datasets import HEART_SIDE, RIGHT_HEART, Synthetic
+
+COHORT = {"n_patients": 70, "seed": 4, "right_share": 0.4, "noise": ("wander",), "snr_low_db": 12.0}
+
+
+@pytest.fixture(scope="module")
+def shipped():
+    return bundles.default()
+
+
+@pytest.fixture(scope="module")
+def found(shipped):
+    return recalibrate.recalibrate(shipped, Synthetic(**COHORT), say=lambda _: None)
+
+
+def test_a_task_with_labels_is_refitted_and_judged_both_ways(shipped, found):
+    old, new = shipped.spec.primary, found.tasks[0]
+    assert new.name == RIGHT_HEART.name
+    assert (new.output, new.classes, new.title) == (old.output, old.classes, old.title)
+    assert new.calibration != old.calibration
+    rows = [one for one in found.judged if one.task == RIGHT_HEART.name]
+    assert [one.thresholds for one in rows] == ["as shipped", "recalibrated"]
+    assert {one.n for one in rows} == {70}
+    assert rows[0].auroc == rows[1].auroc
+    assert rows[0].auroc.low > 0.5
+    assert sum(found.refused.values()) + rows[0].patients == 70
+    side = next(task for task in found.tasks if task.name == HEART_SIDE.name)
+    assert side.asked_if.min_probability == new.lower
+
+
+def test_figures_are_those_of_screening_with_the_shipped_thresholds(shipped, found):
+    entries = list(Synthetic(**COHORT))
+    results = [screening.screen(entry.record(), shipped) for entry in entries]
+    outcome = np.array([result.outcome for result in results])
+    truth = np.array([entry.targets[RIGHT_HEART.name] for entry in entries])
+    row = found.judged[0]
+    assert row.answered == np.count_nonzero(outcome != "inconclusive")
+    assert row.sensitivity_all.value == np.mean(outcome[truth == 1] == "present")
+    assert row.specificity_all.value == np.mean(outcome[truth == 0] == "not_present")
+
+
+def test_the_stated_share_of_positives_is_found():
+    rng = np.random.default_rng(0)
+    truth = (np.arange(600) % 3 == 0).astype(int)
+    logits = (rng.normal(size=600) + 1.5 * truth).astype(np.float32)
+    task = bundles.default().spec.primary
+    for sensitivity in (0.6, 0.8, 0.95):
+        new = calibrate.refit(task, truth, logits, sensitivity=sensitivity)
+        probability = 1 / (1 + np.exp(-(new.calibration.slope * logits + new.calibration.intercept)))
+        assert (
+            np.mean(probability[truth == 1] >= new.lower) >= sensitivity >= np.mean(probability[truth == 1] > new.upper)
+        )
+
+
+@pytest.mark.parametrize("prevalence", [0.01, 0.2, 0.6])
+def test_prevalence_moves_probabilities_and_no_outcome(prevalence):
+    rng = np.random.default_rng(1)
+    truth = (np.arange(900) % 3 == 0).astype(int)
+    logits = (rng.normal(size=900) + 2.0 * truth).astype(np.float32)
+    task = bundles.default().spec.primary
+
+    def outcomes(of):
+        probability = 1 / (1 + np.exp(-(of.calibration.slope * logits.astype(float) + of.calibration.intercept)))
+        return probability, np.digitize(probability, [of.lower, of.upper])
+
+    own, here = outcomes(calibrate.refit(task, truth, logits))
+    moved, there = outcomes(calibrate.refit(task, truth, logits, prevalence=prevalence))
+    assert np.mean(here != there) < 0.005
+    # Weighing the classes as they will come, the shifted probabilities are calibrated in the large.
+    weight = np.where(truth == 1, prevalence / truth.mean(), (1 - prevalence) / (1 - truth.mean()))
+    assert np.average(moved, weights=weight) == pytest.approx(prevalence, rel=0.1)
+    assert np.mean(own) == pytest.approx(truth.mean(), rel=0.02)
+
+
+def test_a_model_that_ranks_nothing_is_refused(shipped):
+    class Reversed(Synthetic):
+        def __iter__(self):
+            return (
+                replace(one, targets={RIGHT_HEART.name: 1 - one.targets[RIGHT_HEART.name]})
+                for one in super().__iter__()
+            )
+
+    with pytest.raises(BadInputError, match="does not tell"):
+        recalibrate.recalibrate(shipped, Reversed(**COHORT), say=lambda _: None)
+
+
+def test_few_patients_are_refused(shipped):
+    with pytest.raises(BadInputError, match="fewer patients than folds"):
+        recalibrate.recalibrate(shipped, Synthetic(n_patients=12), say=lambda _: None)
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory):
+    """A folder of recordings with a table, as a site has it; one file is missing, one is no recording."""
+    folder = tmp_path_factory.mktemp("site")
+    rows = []
+    for number, entry in enumerate(Synthetic(**COHORT)):
+        formats.write(entry.load(), folder / f"{number}.edf")
+        rows.append([entry.patient, f"{number}.edf", entry.targets[RIGHT_HEART.name]])
+    (folder / "no.edf").write_bytes(b"no recording")
+    rows += [["x", "no.edf", 1], ["y", "absent.edf", 0]]
+    with (folder / "labels.csv").open("w", newline="") as stream:
+        csv.writer(stream).writerows([["patient", "file", RIGHT_HEART.name], *rows])
+    return folder
+
+
+def test_the_command_writes_the_next_version_which_verifies_and_screens(site, shipped, tmp_path, capsys):
+    out = tmp_path / "here"
+    told = ["train", "recalibrate", "--cohort", str(site / "labels.csv"), "--prevalence", "0.05", "--out", str(out)]
+    assert main([*told, "--json"]) == ExitCode.DONE
+    printed = capsys.readouterr()
+    said = json.loads(printed.out)
+    assert "label for a missing file: 1" in printed.err
+    assert "unreadable record: 1" in printed.err
+    made = bundles.load(out)
+    assert (made.manifest.version, made.spec.id) == (shipped.manifest.version + 1, f"{shipped.spec.id}+site2")
+    assert said["sha256"] == made.sha256
+    model = made.manifest.models[0].path
+    assert made.read(model) == shipped.read(model)
+    assert made.manifest.provenance["made_from"] == shipped.sha256
+    assert made.manifest.provenance["recalibration"]["prevalence"] == 0.05
+    assert made.manifest.metrics["local_validation"]["judged"][0]["thresholds"] == "as shipped"
+    assert "## Local validation: labels.csv" in made.read("card.md").decode()
+    assert made.spec.primary.calibration != shipped.spec.primary.calibration
+    assert isinstance(made.spec.primary.calibration, Calibration)
+    assert main(["verify", str(out)]) == ExitCode.DONE
+    assert main(["screen", "--bundle", str(out), str(site / "0.edf")]) == ExitCode.DONE
+    assert "+site2" in capsys.readouterr().out
+    before = (out / "manifest.json").read_bytes()
+    assert main(told) == ExitCode.USAGE
+    assert (out / "manifest.json").read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("more", "code", "words"),
+    [
+        (["--prevalence", "5"], ExitCode.USAGE, "between 0 and 1"),
+        (["--sensitivity", "0"], ExitCode.USAGE, "between 0 and 1"),
+        (["--option", "ready"], ExitCode.USAGE, "KEY=VALUE"),
+        (["--cohort", "nowhere.csv"], ExitCode.BAD_INPUT, "no table"),
+    ],
+)
+def test_what_has_no_meaning_is_said(site, tmp_path, capsys, more, code, words):
+    told = ["train", "recalibrate", "--cohort", str(site / "labels.csv"), "--out", str(tmp_path / "new"), *more]
+    assert main(told) == code
+    assert words in capsys.readouterr().err
+    assert not (tmp_path / "new").exists()
+
+
+def test_labels_of_other_tasks_are_named(site, tmp_path, capsys):
+    table = tmp_path / "labels.csv"
+    table.write_text((site / "labels.csv").read_text().replace(RIGHT_HEART.name, "ph"))
+    told = ["train", "recalibrate", "--cohort", str(table), "--data", str(site), "--out", str(tmp_path / "new")]
+    assert main(told) == ExitCode.BAD_INPUT
+    assert "right_heart_pattern" in capsys.readouterr().err
