@@ -159,14 +159,14 @@ def write(study: Study, config: StudyConfig, out: Path, shards: Shards) -> None:
     main = tables.main_table(study.predictions, study.validation, not_run=study.not_run)
     pairs = [Pair(*four) for four in config.differences]
     by_leads = tables.lead_table(study.predictions, not_run=study.not_run)
-    irbbb = _with_statement(shards, "IRBBB")
+    kinds = _components(shards)
     main_leads = [one for one in study.predictions if one.leads in ("12L", "6L")]
     written = {
         "main": (main, table_files.SECTIONS),
         "leads": (by_leads, None),
         "differences": (tables.difference_table(study.predictions, pairs, not_run=study.not_run), None),
         "subgroups": (tables.subgroup_table(main_leads, study.validation), None),
-        "counted-apart": (tables.counted_apart_table(main_leads, irbbb) if irbbb else [], None),
+        "counted-apart": (tables.counted_apart_table(main_leads, kinds) if kinds else [], None),
         "noise": (tables.noise_table(study.by_snr), None),
         "published": (published_table(), None),
     }
@@ -324,11 +324,16 @@ def _draw(study: Study, by_leads: list[table_files.Row], out: Path) -> None:
         plots.saliency_ecg(one.signal[0], one.attribution[0], one.leads, fs_hz, folder, f"saliency-{slug}", title=title)
 
 
-def _with_statement(shards: Shards, code: str) -> frozenset[str]:
-    """Return the recordings whose PTB-XL report makes a statement; none for a data set without them."""
+def _components(shards: Shards) -> dict[str, frozenset[str]]:
+    """Return the recordings of each statement that makes PTB-XL's label; none for a data set without them."""
     if shards.auxiliary.shape[1] != labels.N_AUXILIARY:
-        return frozenset()
-    return frozenset(shards.record_id[shards.auxiliary[:, labels.AUXILIARY_CODES.index(code)] == 1].tolist())
+        return {}
+    axis = labels.AUXILIARY_AXES.index(("RAD", "ARAD"))
+    column = {code: labels.AUXILIARY_CODES.index(code) for code in sorted(labels.RIGHT_HEART_CODES)}
+    column["right axis"] = len(labels.AUXILIARY_CODES) + axis
+    stated = {name: shards.auxiliary[:, index] == 1 for name, index in column.items()}
+    stated["without IRBBB"] = ~stated["IRBBB"]
+    return {name: frozenset(shards.record_id[mask].tolist()) for name, mask in stated.items()}
 
 
 def _commit() -> str | None:

@@ -204,26 +204,22 @@ def noise_table(by_snr: Mapping[float | None, Sequence[Predictions]]) -> list[Ro
     return rows
 
 
-def counted_apart_table(
-    predictions: Sequence[Predictions], records: AbstractSet[str], name: str = "IRBBB"
-) -> list[Row]:
-    """Count positives of one kind apart: all positives, those of the kind alone, and the others alone.
+def counted_apart_table(predictions: Sequence[Predictions], kinds: Mapping[str, AbstractSet[str]]) -> list[Row]:
+    """Count positives of each kind apart, against the same negatives: what a model sees, and what it does not.
 
     Parameters
     ----------
-    records : set of str
-        Record ids whose label has that kind (incomplete right bundle branch block, by default). Negatives stay.
+    kinds : mapping of str to set of str
+        Record ids of each kind; a positive record may be of several.
     """
     rows: list[Row] = []
     for chosen, _ in by_key(predictions, metrics.auroc):
-        of_kind = np.isin(chosen.record_id, sorted(records))
-        positive = chosen.truth == 1
-        for positives, mask in (
-            ("all", np.ones(len(chosen), dtype=bool)),
-            (f"{name} only", ~positive | of_kind),
-            (f"without {name}", ~positive | ~of_kind),
-        ):
-            rows.append({**_ranking_row(chosen.select(mask)), "positives_counted": positives})
+        negative = chosen.truth == 0
+        rows.append({**_ranking_row(chosen), "positives_counted": "all"})
+        for name, records in kinds.items():
+            of_kind = np.isin(chosen.record_id, sorted(records))
+            if (of_kind & ~negative).any():
+                rows.append({**_ranking_row(chosen.select(negative | of_kind)), "positives_counted": name})
     return rows
 
 

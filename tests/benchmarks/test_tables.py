@@ -239,14 +239,14 @@ def test_noise_is_compared_with_the_clean_recordings_of_the_same_training():
     assert rows[2]["difference"].value == pytest.approx(1 - 2 * rows[0]["auroc"].value)
 
 
-def test_positives_of_one_kind_are_counted_apart_against_the_same_negatives():
+def test_positives_of_each_kind_are_counted_apart_against_the_same_negatives():
     one = made()
-    positives = one.record_id[one.truth == 1]
-    kind = {str(name) for name in positives[::2]} | {str(one.record_id[one.truth == 0][0])}
-    everything, only, without = tables.counted_apart_table([one], kind)
-    assert [row["positives_counted"] for row in (everything, only, without)] == ["all", "IRBBB only", "without IRBBB"]
-    assert only["positive"] + without["positive"] == everything["positive"]
-    assert len({row["n"] - row["positive"] for row in (everything, only, without)}) == 1
+    positives, negatives = one.record_id[one.truth == 1].tolist(), one.record_id[one.truth == 0].tolist()
+    kinds = {"a": {*positives[::2], negatives[0]}, "b": {*positives[1::2]}, "absent": {negatives[1], "elsewhere"}}
+    rows = tables.counted_apart_table([one], kinds)
+    assert [row["positives_counted"] for row in rows] == ["all", "a", "b"]
+    assert rows[1]["positive"] + rows[2]["positive"] == rows[0]["positive"]
+    assert {row["n"] - row["positive"] for row in rows} == {len(negatives)}
 
 
 def test_the_papers_figures_are_marked_as_another_cohorts():
