@@ -33,7 +33,13 @@ def append(bundle: Bundle, what: str, figures: list[dict[str, Any]]) -> None:
 
 
 def append_study(commit: str | None, figures: list[dict[str, Any]]) -> None:
-    """Append one reading by a study of full-precision models, which belong to no bundle."""
+    """Append one reading by a study of full-precision models, which belong to no bundle.
+
+    A study keeps what its models said; tables written again from that are the same reading, and are not appended.
+    """
+    entries = LEDGER.read_text().splitlines() if LEDGER.is_file() else []
+    if any(entry["what"] == "study" and entry["figures"] == figures for entry in map(json.loads, entries)):
+        return
     _append({"what": "study", "commit": commit, "figures": figures})
 
 

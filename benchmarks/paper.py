@@ -78,5 +78,6 @@ PAPER = StudyConfig(
     ),
     robustness=("reference", "compact", "plain CNN"),
     saliency=("compact",),
+    drawn=("reference", "compact", "plain CNN", "xresnet1d", "MVAE (compact without MoE)", "MMVAE", "MoPoE"),
 )
 """Rows in order of importance; see `lsemvae_edge.benchmarks.study_config`."""

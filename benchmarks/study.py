@@ -173,7 +173,7 @@ def write(study: Study, config: StudyConfig, out: Path, shards: Shards) -> None:
     for name, (rows, sections) in written.items():
         if rows:
             table_files.write(out, name, rows, sections)
-    _draw(study, by_leads, out)
+    _draw(study, config, by_leads, out)
     about = {
         "tasks": {task.name: task.stand_in for task in shards.tasks},
         "written_at": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -290,8 +290,11 @@ def _curves(done: Sequence[Stage]) -> dict[str, Path]:
     return {name: path for name, path in curves.items() if path.is_file()}
 
 
-def _draw(study: Study, by_leads: list[table_files.Row], out: Path) -> None:
+def _draw(study: Study, config: StudyConfig, by_leads: list[table_files.Row], out: Path) -> None:
     folder = out / "figures"
+    shown = config.drawn or tuple(row.name for row in config.rows)
+    # Models with lead sets beside 12L and 6L; the others are in the curves.
+    with_subsets = {row["model"] for row in by_leads if row["leads"] not in ("12L", "6L")}
     for task, split in dict.fromkeys((one.task, one.split) for one in study.predictions):
         where = f"{task}-{split.partition(':')[0].replace(' ', '')}"
         for leads in ("12L", "6L"):
@@ -299,6 +302,7 @@ def _draw(study: Study, by_leads: list[table_files.Row], out: Path) -> None:
                 one
                 for one in study.predictions
                 if (one.task, one.split, one.leads) == (task, split, leads)
+                and one.model in shown
                 and min(one.truth.sum(), (1 - one.truth).sum()) >= metrics.MIN_POSITIVES
             ]
             drawn = [median for median, _ in by_key(drawn, metrics.auroc)]
@@ -306,13 +310,21 @@ def _draw(study: Study, by_leads: list[table_files.Row], out: Path) -> None:
                 plots.roc_and_precision_recall(drawn, folder, f"roc-{where}-{leads}")
                 plots.reliability(drawn, folder, f"reliability-{where}-{leads}")
                 plots.decision_curve(drawn, folder, f"decision-{where}-{leads}")
-        rows = [row for row in by_leads if (row["task"], row["split"]) == (task, split) and row.get("auroc")]
+        rows = [
+            row
+            for row in by_leads
+            if (row["task"], row["split"]) == (task, split) and row["model"] in with_subsets and row.get("auroc")
+        ]
         if rows:
             plots.lead_forest(rows, folder, f"leads-{where}")
     if study.curves:
         plots.training_curves(study.curves, folder, "pretraining")
     for task in dict.fromkeys(one.task for of_snr in study.by_snr.values() for one in of_snr):
-        noise = tables.noise_table({snr: [p for p in of if p.task == task] for snr, of in study.by_snr.items()})
+        of_task = {
+            snr: [one for one in of if one.task == task and one.leads in ("12L", "6L")]
+            for snr, of in study.by_snr.items()
+        }
+        noise = tables.noise_table(of_task)
         if any(row.get("auroc") for row in noise):
             plots.noise_lines(noise, folder, f"noise-{task}")
     if study.saliency:
@@ -355,6 +367,6 @@ def check(config: StudyConfig) -> None:
     """
     names = {row.name for row in config.rows}
     asked = {name for four in config.differences for name in (four[0], four[2])}
-    unknown = (asked | set(config.robustness) | set(config.saliency)) - names
+    unknown = (asked | set(config.robustness) | set(config.saliency) | set(config.drawn)) - names
     if unknown:
         raise BadInputError(f"No row is called {', '.join(sorted(unknown))}.", "Correct the study's configuration.")

@@ -78,6 +78,8 @@ class StudyConfig(BaseModel):
         Pairs whose difference is shown with its interval, first minus second.
     robustness, saliency : tuple of str
         Models that are also judged under noise, and whose attributions are shown.
+    drawn : tuple of str
+        Models whose curves (ROC, reliability, decision) are drawn together; by default all.
     budget_minutes : float
         No stage begins after so long; rows that it did not reach are listed as not run.
     processes : int
@@ -90,5 +92,6 @@ class StudyConfig(BaseModel):
     differences: tuple[tuple[str, str, str, str], ...] = ()
     robustness: tuple[str, ...] = ()
     saliency: tuple[str, ...] = ()
+    drawn: tuple[str, ...] = ()
     budget_minutes: float = Field(120.0, gt=0)
     processes: int = Field(2, ge=1)

@@ -117,11 +117,11 @@ def _newton(
         with np.errstate(invalid="ignore", divide="ignore"):
             determinant = h00 * h11 - h01**2
             step0, step1 = (h11 * g0 - h01 * g1) / determinant, (h00 * g1 - h01 * g0) / determinant
-        largest = np.maximum(np.maximum(np.abs(step0), np.abs(step1)), 1e-300)
-        # A full step from far away may overshoot into the flat tails; at most 2 at a time cannot.
-        damping = np.minimum(1.0, 2.0 / largest)
-        intercept[active] += damping * step0
-        slope[active] += damping * step1
+            largest = np.maximum(np.maximum(np.abs(step0), np.abs(step1)), 1e-300)
+            # A full step from far away may overshoot into the flat tails; at most 2 at a time cannot.
+            damping = np.minimum(1.0, 2.0 / largest)
+            intercept[active] += damping * step0
+            slope[active] += damping * step1
         converged[active] = largest <= 1e-5
         # Steps shrink as their squares: after one of 1e-5 the fit stands to 1e-9.
         # A fit that has no finite slope runs away, or meets a singular matrix (NaN, which no comparison holds for).

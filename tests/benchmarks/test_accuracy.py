@@ -188,3 +188,12 @@ def test_a_few_real_recordings_are_scored():
     row = accuracy._rows("a few", cohort, scores)[1]
     assert row["model"] == "int8 student"
     assert row["auroc"]["value"] > 0.6
+
+
+def test_a_study_read_again_with_the_same_figures_is_one_reading(tmp_path, monkeypatch):
+    monkeypatch.setattr(ledger, "LEDGER", tmp_path / "ledger.jsonl")
+    for figures in ([{"n": 1}], [{"n": 1}], [{"n": 2}]):
+        ledger.append_study("c0ffee", figures)
+    written = [json.loads(line) for line in ledger.LEDGER.read_text().splitlines()]
+    assert [entry["figures"] for entry in written] == [[{"n": 1}], [{"n": 2}]]
+    assert {entry["commit"] for entry in written} == {"c0ffee"}
