@@ -78,7 +78,7 @@ def run(config: StudyConfig, data: Data, work: Path, *, dataset: DataSet | None,
     say : callable
     """
     work.mkdir(parents=True, exist_ok=True)
-    shards = open_shards(data.judged["edge" if "edge" in data.judged else next(iter(data.judged))])
+    shards = whole(data)
     crossed = any("cv5" in row.splits for row in config.rows)
     checked = check_cohort(shards.patient, shards.targets, N_FOLDS if crossed else 1)
     for line in checked.problems.lines():
@@ -109,6 +109,11 @@ def run(config: StudyConfig, data: Data, work: Path, *, dataset: DataSet | None,
         {folder.name: round(value, 1) for folder, value in seconds.items()},
         _curves(done),
     )
+
+
+def whole(data: Data) -> Shards:
+    """Return the recordings that are judged, in the recipe that takes the most of them."""
+    return max((open_shards(folder) for folder in data.judged.values()), key=len)
 
 
 def places(shards: Shards, split: str) -> list[Place]:

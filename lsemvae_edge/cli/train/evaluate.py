@@ -48,12 +48,13 @@ def run(options: argparse.Namespace) -> int:
     judged = {open_shards(folder).recipe.name: folder for folder in options.shards}
     taught = judged | {open_shards(folder).recipe.name: folder for folder in options.teach}
     dataset = open_dataset(options.dataset, options.data) if options.dataset else None
-    found = study.run(config, Data(taught, judged), options.work, dataset=dataset, final=options.final, say=say)
+    data = Data(taught, judged)
+    found = study.run(config, data, options.work, dataset=dataset, final=options.final, say=say)
     if not found.predictions:
         raise BadInputError("No model was judged.", "See the messages above; raise --budget if time ran out.")
     if options.final:
         study.record_final(found)
-    study.write(found, config, options.out, open_shards(next(iter(judged.values()))))
+    study.write(found, config, options.out, study.whole(data))
     rows = tables.main_table(found.predictions, found.validation, not_run=found.not_run)
     if options.json:
         for one in found.predictions:
