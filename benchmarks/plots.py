@@ -170,7 +170,7 @@ def training_curves(curves: Mapping[str, Path], folder: Path, name: str) -> File
                     best = int(np.argmin(loss))
                     axes.plot(epoch[best], loss[best], "v", color=look.colour, ms=5, label="lowest validation loss")
             _scale(axes, [values for _, values in columns.values()])
-            axes.set_title(textwrap.fill(run, 32), loc="left")
+            axes.set_title(textwrap.fill(run, 24), loc="left")
             axes.set(xlabel="Epoch", ylabel="Loss")
             axes.xaxis.set_major_locator(MaxNLocator(nbins=5, integer=True))
         _legend_once(figure, panels[0])
@@ -402,7 +402,8 @@ def _scale(axes: Axes, losses: Sequence[NDArray[np.float64]]) -> None:
     *_, second, top = np.sort(positive)
     if top > 3 * second:
         # A single first epoch, before batch norms or variances have settled, would flatten all others.
-        axes.set_ylim(top=second + 0.08 * (second - positive.min()))
+        lowest, margin = positive.min(), 0.08 * (second - positive.min())
+        axes.set_ylim(lowest - margin, second + margin)
         axes.annotate(f"one epoch at {top:.0f}", (0.97, 0.93), xycoords="axes fraction", ha="right", fontsize=7)
     elif positive.min() > 0 and top / positive.min() > 20:
         axes.set_yscale("log")

@@ -301,7 +301,7 @@ def _draw(study: Study, config: StudyConfig, by_leads: list[table_files.Row], ou
     # Models with lead sets beside 12L and 6L; the others are in the curves.
     with_subsets = {row["model"] for row in by_leads if row["leads"] not in ("12L", "6L")}
     for task, split in dict.fromkeys((one.task, one.split) for one in study.predictions):
-        where = f"{task}-{split.partition(':')[0].replace(' ', '')}"
+        where = f"{task}-{re.sub(r'[^A-Za-z0-9]+', '-', split.partition(':')[0])}"
         for leads in ("12L", "6L"):
             drawn = [
                 one
