@@ -31,16 +31,17 @@ Say = Callable[[str], None]
 
 @dataclass(frozen=True, eq=False)
 class Place:
-    """One fold of one split: who teaches and who chooses, by record id."""
+    """One fold of one split: who teaches, who chooses, and in cross-validation who is judged, by record id."""
 
     split: str
     fold: int
     train: tuple[str, ...]
     validation: tuple[str, ...]
+    judged: tuple[str, ...] = ()
 
     @property
     def digest(self) -> str:
-        """Name of exactly these recordings."""
+        """Name of exactly the recordings that are learned from and that choose."""
         return sha256("|".join([*self.train, "/", *self.validation]).encode()).hexdigest()[:10]
 
 

@@ -4,12 +4,9 @@ Every learned step is a stage that is kept on disk (`lsemvae_edge.benchmarks.sta
 stages there are, asks the finished ones, and writes tables and figures.
 """
 
-import json
-import re
-import subprocess
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
@@ -18,18 +15,16 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from lsemvae_edge import metrics
-from lsemvae_edge.benchmarks import ledger, plots, stages, table_files, tables
-from lsemvae_edge.benchmarks.published import published_table
+from lsemvae_edge.benchmarks import stages
 from lsemvae_edge.benchmarks.stages import Data, Place, Stage
 from lsemvae_edge.benchmarks.study_config import ModelRow, StudyConfig
-from lsemvae_edge.benchmarks.tables import NotRun, Pair
+from lsemvae_edge.benchmarks.tables import NotRun
 from lsemvae_edge.errors import BadInputError
 from lsemvae_edge.leads import STANDARD_12
 from lsemvae_edge.metrics import TEST_FOLD, VALIDATION_FOLD
-from lsemvae_edge.train import labels
 from lsemvae_edge.train.datasets import DataSet, check_cohort
 from lsemvae_edge.train.finetune import LEAD_SETS, Examples, LatentConfig, positions
-from lsemvae_edge.train.predictions import NO_FOLD, Predictions, by_key, pool, validation_of
+from lsemvae_edge.train.predictions import NO_FOLD, Predictions, pool, validation_of
 from lsemvae_edge.train.recipes import recipe
 from lsemvae_edge.train.robustness import SNRS_DB, add_noise
 from lsemvae_edge.train.saliency import Saliency, integrated_gradients
@@ -49,7 +44,8 @@ Say = Callable[[str], None]
 class Study:
     """What a study found.
 
-    ``by_snr`` holds predictions under noise (decibels; None for none), ``saliency`` attributions by model and leads.
+    ``by_snr`` holds predictions under noise (decibels; None for none), ``saliency`` attributions by model and leads,
+    ``trained_on`` the training recordings (mean over folds) by model, split and leads.
     """
 
     predictions: list[Predictions]
@@ -59,6 +55,7 @@ class Study:
     saliency: dict[str, Saliency]
     seconds: dict[str, float]
     curves: dict[str, Path]
+    trained_on: dict[tuple[str, str, str], int]
 
 
 def run(config: StudyConfig, data: Data, work: Path, *, dataset: DataSet | None, final: bool, say: Say) -> Study:
@@ -93,7 +90,9 @@ def run(config: StudyConfig, data: Data, work: Path, *, dataset: DataSet | None,
             continue
         for split in row.splits:
             for seed in row.seeds:
-                found += [Stage(row, seed, place, data, work, "fit") for place in places(shards, split)]
+                found += [
+                    Stage(row, seed, place, data, work, "fit") for place in places(shards, split, row.train_share)
+                ]
     seconds, failed = stages.run_all(found, processes=config.processes, budget_minutes=config.budget_minutes, say=say)
     for stage in found:
         if stage.folder() in failed:
@@ -108,6 +107,7 @@ def run(config: StudyConfig, data: Data, work: Path, *, dataset: DataSet | None,
         _saliency(done, config, shards, final=final) if config.saliency else {},
         {folder.name: round(value, 1) for folder, value in seconds.items()},
         _curves(done),
+        _trained_on(done),
     )
 
 
@@ -116,15 +116,26 @@ def whole(data: Data) -> Shards:
     return max((open_shards(folder) for folder in data.judged.values()), key=len)
 
 
-def places(shards: Shards, split: str) -> list[Place]:
-    """Return the folds of a split."""
-    ids = shards.record_id
+def places(shards: Shards, split: str, train_share: float = 1.0) -> list[Place]:
+    """Return the folds of a split, with a share of their training patients."""
+    ids, patients = shards.record_id, shards.patient
     if split == "folds":
         teach, choose = shards.fold < VALIDATION_FOLD, shards.fold == VALIDATION_FOLD
-        return [Place("folds", NO_FOLD, tuple(ids[teach].tolist()), tuple(ids[choose].tolist()))]
+        kept = teach & _share_of(patients, teach, train_share)
+        return [Place("folds", NO_FOLD, tuple(ids[kept].tolist()), tuple(ids[choose].tolist()))]
     strata = sum((np.maximum(values, 0) << i for i, values in enumerate(shards.targets.values())), np.zeros(len(ids)))
-    folds = metrics.patient_folds(shards.patient, strata, N_FOLDS)
-    return [Place("cv5", fold, tuple(ids[folds != fold].tolist()), ()) for fold in range(N_FOLDS)]
+    folds = metrics.patient_folds(patients, strata, N_FOLDS)
+    found = []
+    for fold in range(N_FOLDS):
+        kept = (folds != fold) & _share_of(patients, folds != fold, train_share)
+        found.append(Place("cv5", fold, tuple(ids[kept].tolist()), (), tuple(ids[folds == fold].tolist())))
+    return found
+
+
+def _share_of(patients: NDArray[np.str_], among: NDArray[np.bool_], share: float) -> NDArray[np.bool_]:
+    """Mark the recordings of a share of the patients, in an order that follows from their names alone."""
+    names = sorted(set(patients[among].tolist()), key=lambda name: sha256(name.encode()).digest())
+    return np.isin(patients, names[: max(round(share * len(names)), 1)])
 
 
 def ask(done: Sequence[Stage], shards: Shards, *, final: bool, say: Say) -> tuple[list[Predictions], list[Predictions]]:
@@ -138,9 +149,7 @@ def ask(done: Sequence[Stage], shards: Shards, *, final: bool, say: Say) -> tupl
     for stage in done:
         say(f"asking {stage.row.name}, {stage.place.split} {stage.place.fold}, seed {stage.seed}")
         if stage.place.split == "cv5":
-            taught = set(stage.place.train)
-            judged = [name for name in ids.tolist() if name not in taught]
-            for one in stages.judge(stage, judged, CROSS_VALIDATED):
+            for one in stages.judge(stage, stage.place.judged, CROSS_VALIDATED):
                 parts.setdefault((*one.key, one.seed), []).append(one)
             continue
         chooser = stages.judge(stage, stage.place.validation, validation_of(TEST))
@@ -156,50 +165,6 @@ def ask(done: Sequence[Stage], shards: Shards, *, final: bool, say: Say) -> tupl
             predictions += stages.judge(stage, stage.place.validation, "fold 9")
     predictions += [pool(of_folds) for of_folds in parts.values() if len(of_folds) == N_FOLDS]
     return predictions, validation
-
-
-def write(study: Study, config: StudyConfig, out: Path, shards: Shards) -> None:
-    """Write every table as CSV and Markdown, every figure as PNG and SVG, and what the study was made of."""
-    out.mkdir(parents=True, exist_ok=True)
-    main = tables.main_table(study.predictions, study.validation, not_run=study.not_run)
-    pairs = [Pair(*four) for four in config.differences]
-    by_leads = tables.lead_table(study.predictions, not_run=study.not_run)
-    kinds = _components(shards)
-    main_leads = [one for one in study.predictions if one.leads in ("12L", "6L")]
-    written = {
-        "main": (main, table_files.SECTIONS),
-        "leads": (by_leads, None),
-        "differences": (tables.difference_table(study.predictions, pairs, not_run=study.not_run), None),
-        "subgroups": (tables.subgroup_table(main_leads, study.validation), None),
-        "counted-apart": (tables.counted_apart_table(main_leads, kinds) if kinds else [], None),
-        "noise": (tables.noise_table(study.by_snr), None),
-        "published": (published_table(), None),
-    }
-    for name, (rows, sections) in written.items():
-        if rows:
-            table_files.write(out, name, rows, sections)
-    _draw(study, config, by_leads, out)
-    about = {
-        "tasks": {task.name: task.stand_in for task in shards.tasks},
-        "written_at": datetime.now(UTC).isoformat(timespec="seconds"),
-        "commit": _commit(),
-        "config": config.model_dump(mode="json"),
-        "seconds": study.seconds,
-        "relative_delta_of_attributions": {name: one.relative_delta for name, one in study.saliency.items()},
-        "not_run": [vars(one) for one in study.not_run],
-    }
-    (out / "study.json").write_text(json.dumps(about, indent=1) + "\n")
-
-
-def record_final(study: Study) -> None:
-    """Append the figures on fold 10 to the ledger."""
-    rows = [
-        {"set": one.split, "task": one.task, "model": one.model, "leads": one.leads, "n": len(one)}
-        | {"positive": int(one.truth.sum()), "auroc": round(metrics.auroc(one.truth, one.score), 4)}
-        for one in study.predictions
-        if one.split == TEST and 0 < one.truth.sum() < len(one)
-    ]
-    ledger.append_study(_commit(), rows)
 
 
 def _missing(row: ModelRow, shards: Shards, reason: str, split: str | None = None) -> list[NotRun]:
@@ -295,74 +260,6 @@ def _curves(done: Sequence[Stage]) -> dict[str, Path]:
     return {name: path for name, path in curves.items() if path.is_file()}
 
 
-def _draw(study: Study, config: StudyConfig, by_leads: list[table_files.Row], out: Path) -> None:
-    folder = out / "figures"
-    shown = config.drawn or tuple(row.name for row in config.rows)
-    # Models with lead sets beside 12L and 6L; the others are in the curves.
-    with_subsets = {row["model"] for row in by_leads if row["leads"] not in ("12L", "6L")}
-    for task, split in dict.fromkeys((one.task, one.split) for one in study.predictions):
-        where = f"{task}-{re.sub(r'[^A-Za-z0-9]+', '-', split.partition(':')[0])}"
-        for leads in ("12L", "6L"):
-            drawn = [
-                one
-                for one in study.predictions
-                if (one.task, one.split, one.leads) == (task, split, leads)
-                and one.model in shown
-                and min(one.truth.sum(), (1 - one.truth).sum()) >= metrics.MIN_POSITIVES
-            ]
-            drawn = [median for median, _ in by_key(drawn, metrics.auroc)]
-            if drawn:
-                plots.roc_and_precision_recall(drawn, folder, f"roc-{where}-{leads}")
-                plots.reliability(drawn, folder, f"reliability-{where}-{leads}")
-                plots.decision_curve(drawn, folder, f"decision-{where}-{leads}")
-        rows = [
-            row
-            for row in by_leads
-            if (row["task"], row["split"]) == (task, split) and row["model"] in with_subsets and row.get("auroc")
-        ]
-        if rows:
-            plots.lead_forest(rows, folder, f"leads-{where}")
-    if study.curves:
-        plots.training_curves(study.curves, folder, "pretraining")
-    for task in dict.fromkeys(one.task for of_snr in study.by_snr.values() for one in of_snr):
-        of_task = {
-            snr: [one for one in of if one.task == task and one.leads in ("12L", "6L")]
-            for snr, of in study.by_snr.items()
-        }
-        noise = tables.noise_table(of_task)
-        if any(row.get("auroc") for row in noise):
-            plots.noise_lines(noise, folder, f"noise-{task}")
-    if study.saliency:
-        plots.saliency_by_lead({name: one.mean_by_lead() for name, one in study.saliency.items()}, folder, "saliency")
-    for name, one in study.saliency.items():
-        slug = re.sub(r"[^A-Za-z0-9]+", "-", name)
-        title = f"{name}: attribution to the first task's logit"
-        fs_hz = recipe("edge").fs_hz
-        plots.saliency_ecg(one.signal[0], one.attribution[0], one.leads, fs_hz, folder, f"saliency-{slug}", title=title)
-
-
-def _components(shards: Shards) -> dict[str, frozenset[str]]:
-    """Return the recordings of each statement that makes PTB-XL's label; none for a data set without them."""
-    if shards.auxiliary.shape[1] != labels.N_AUXILIARY:
-        return {}
-    axis = labels.AUXILIARY_AXES.index(("RAD", "ARAD"))
-    column = {code: labels.AUXILIARY_CODES.index(code) for code in sorted(labels.RIGHT_HEART_CODES)}
-    column["right axis"] = len(labels.AUXILIARY_CODES) + axis
-    stated = {name: shards.auxiliary[:, index] == 1 for name, index in column.items()}
-    stated["without IRBBB"] = ~stated["IRBBB"]
-    return {name: frozenset(shards.record_id[mask].tolist()) for name, mask in stated.items()}
-
-
-def _commit() -> str | None:
-    asked = subprocess.run(  # noqa: S603
-        ["git", "-C", str(Path(__file__).parent), "rev-parse", "HEAD"],  # noqa: S607
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    return asked.stdout.strip() or None
-
-
 def check(config: StudyConfig) -> None:
     """Refuse differences and extras that name no row.
 
@@ -375,3 +272,15 @@ def check(config: StudyConfig) -> None:
     unknown = (asked | set(config.robustness) | set(config.saliency) | set(config.drawn)) - names
     if unknown:
         raise BadInputError(f"No row is called {', '.join(sorted(unknown))}.", "Correct the study's configuration.")
+
+
+def _trained_on(done: Sequence[Stage]) -> dict[tuple[str, str, str], int]:
+    """Count the recordings that each model learned from: those with any of its leads."""
+    counted: dict[tuple[str, str, str], list[int]] = {}
+    for stage in done:
+        shards = open_shards(stage.data.taught[stage.row.recipe])
+        present = shards.present[stages.rows_of(shards, stage.place.train)]
+        for leads in stage.row.leads:
+            usable = present[:, list(positions(LEAD_SETS[leads]))].any(axis=1)
+            counted.setdefault((stage.row.name, stage.place.split, leads), []).append(int(usable.sum()))
+    return {key: round(float(np.mean(counts))) for key, counts in counted.items()}

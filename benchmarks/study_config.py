@@ -30,6 +30,8 @@ class ModelRow(BaseModel):
         Further lead sets, which the task model of the first entry of ``leads`` answers with the others masked.
     twelve_lead_only : bool
         Learn from recordings with all twelve leads alone.
+    train_share : float
+        Share of the training patients to learn from; a smaller share's are among a larger one's.
     splits : tuple of str
         ``folds``: learn from folds 1-8, judged on 9 and, at the end, 10. ``cv5``: patient-grouped cross-validation,
         in which pre-training repeats in each fold.
@@ -45,6 +47,7 @@ class ModelRow(BaseModel):
     leads: tuple[str, ...] = ("12L", "6L")
     shown: tuple[str, ...] = ()
     twelve_lead_only: bool = False
+    train_share: float = Field(1.0, gt=0, le=1)
     splits: tuple[Split, ...] = ("folds",)
     seeds: tuple[int, ...] = (0,)
 
@@ -60,6 +63,15 @@ class ModelRow(BaseModel):
         if self.shown and not (isinstance(self.task_model, NetworkConfig) and self.task_model.network == "pooled"):
             raise ValueError(f"{self.name}: only a pooled network can be shown fewer leads than it learned from")
         return self
+
+    def thinned(self, share: float) -> "ModelRow":
+        """Return the same model, learned from a share of the patients."""
+        return self.model_copy(update={"name": f"{self.name}, {share:.3g} of the patients", "train_share": share})
+
+    def same_but_for_share(self, other: "ModelRow") -> bool:
+        """Tell whether two rows differ in name and share of the patients alone."""
+        neutral = {"name": "", "train_share": 1.0}
+        return self.model_copy(update=neutral) == other.model_copy(update=neutral)
 
     @property
     def recipe(self) -> str:

@@ -204,6 +204,28 @@ def noise_table(by_snr: Mapping[float | None, Sequence[Predictions]]) -> list[Ro
     return rows
 
 
+def learning_table(
+    by_leads: Sequence[Row], families: Mapping[str, str], trained_on: Mapping[tuple[str, str, str], int]
+) -> list[Row]:
+    """Rows of models that differ in the number of training recordings alone.
+
+    Parameters
+    ----------
+    by_leads : sequence of dict
+        Of `lead_table`.
+    families : mapping of str to str
+        Models to show, and what they have in common.
+    trained_on : mapping
+        Training recordings by model, kind of split (``"folds"``, ``"cv5"``) and leads.
+    """
+    return [
+        {**row, "family": families[row["model"]], "trained_on": trained_on[key]}
+        for row in by_leads
+        for key in [(row["model"], "cv5" if row["split"].startswith("B:") else "folds", row["leads"])]
+        if row["model"] in families and key in trained_on
+    ]
+
+
 def counted_apart_table(predictions: Sequence[Predictions], kinds: Mapping[str, AbstractSet[str]]) -> list[Row]:
     """Count positives of each kind apart, against the same negatives: what a model sees, and what it does not.
 

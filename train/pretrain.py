@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import platform
 import sys
 from collections.abc import Callable
@@ -105,7 +106,7 @@ def pretrain(
         "train_rows": _digest(train),
         "validation_rows": _digest(validation),
     }
-    with sole_writer(out) if is_main_process() else nullcontext():
+    with sole_writer(out) if _is_first_process() else nullcontext():
         _insist(out, identity)
         progress = engine.read_progress(out / engine.CHECKPOINT)
         display = _Display(config, len(train), progress, say)
@@ -121,6 +122,11 @@ def pretrain(
 def is_main_process() -> bool:
     """Whether this is the one process of a training run that writes and speaks."""
     return int(getattr(rank_zero_only, "rank", 0) or 0) == 0
+
+
+def _is_first_process() -> bool:
+    """Whether this is the main process, as far as is known before a trainer has told each its rank."""
+    return is_main_process() and int(os.environ.get("NODE_RANK", os.environ.get("GROUP_RANK", "0"))) == 0
 
 
 def _fit(

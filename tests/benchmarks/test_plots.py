@@ -11,7 +11,7 @@ pytest.importorskip("matplotlib", reason="figures need the extra `train`")
 
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 
-from lsemvae_edge.benchmarks import plots, tables
+from lsemvae_edge.benchmarks import plots, plots_saliency, tables
 from lsemvae_edge.errors import BadInputError
 from lsemvae_edge.leads import LIMB_LEADS, STANDARD_12
 from lsemvae_edge.synthetic.heart import Heart, simulate
@@ -62,6 +62,13 @@ def draw(kind, n, folder, source):
     if kind == "forest":
         rows = tables.lead_table([made(name, leads) for name in NAMES[:n] for leads in tables.LEAD_SETS[:4]])
         return plots.lead_forest(rows, folder, kind)
+    if kind == "learning":
+        by_leads = tables.lead_table(
+            [replace(made(f"{name}{share}"), split="B: x") for name in NAMES[:n] for share in (1, 2)]
+        )
+        families = {f"{name}{share}": name for name in NAMES[:n] for share in (1, 2)}
+        counts = {(f"{name}{share}", "cv5", "6L"): 100 * share for name in NAMES[:n] for share in (1, 2)}
+        return plots.learning_curve(tables.learning_table(by_leads, families, counts), folder, kind)
     if kind == "noise":
         by_snr = {
             snr: [made(name, skill=skill) for name in NAMES[:n]] for snr, skill in ((None, 2), (20.0, 1), (5.0, 0.5))
@@ -69,10 +76,12 @@ def draw(kind, n, folder, source):
         return plots.noise_lines(tables.noise_table(by_snr), folder, kind)
     if kind == "shares":
         shares = {name: dict.fromkeys(STANDARD_12, 1 / 12) for name in NAMES[:n]}
-        return plots.saliency_by_lead(shares, folder, kind)
+        return plots_saliency.saliency_by_lead(shares, folder, kind)
     leads = STANDARD_12 if n > 1 else LIMB_LEADS
     signal = simulate(Heart(), 6.0, 250.0, 0, leads).signal_mv
-    return plots.saliency_ecg(signal, np.gradient(signal, axis=1), leads, 250.0, folder, kind, title="one", unit="mV")
+    return plots_saliency.saliency_ecg(
+        signal, np.gradient(signal, axis=1), leads, 250.0, folder, kind, title="one", unit="mV"
+    )
 
 
 LABELS = {
@@ -81,6 +90,7 @@ LABELS = {
     "decision": ["Threshold probability", "Net benefit (true positives per record)", "act on everybody"],
     "training": ["Epoch", "Loss", "lowest validation loss"],
     "forest": ["AUROC, 95 % interval", "aVR+aVL+aVF", "plain CNN"],
+    "learning": ["Training recordings", "AUROC, 95 % interval", "200"],
     "noise": ["Signal-to-noise ratio (0.33 Hz wander and 50 Hz mains)", "as recorded", "5 dB"],
     "shares": ["Share of attribution (%)", "V6"],
     "ecg": ["Time (s)", "Amplitude (mV)", "Attribution size (share of the largest)", "aVF"],
@@ -114,7 +124,8 @@ def test_everything_lies_inside_the_page_and_no_legend_on_the_axes(tmp_path, mon
         FigureCanvasAgg(figure).draw()
         drawn.append(figure)
 
-    monkeypatch.setattr(plots, "_save", keep)
+    for module in (plots, plots_saliency):
+        monkeypatch.setattr(module, "save", keep)
     draw(kind, n, tmp_path, tmp_path)
     (figure,) = drawn
     renderer, page = figure.canvas.get_renderer(), figure.bbox
@@ -150,7 +161,7 @@ def test_nothing_to_draw_is_said_so(tmp_path):
         lambda: plots.roc_and_precision_recall([], tmp_path, "x"),
         lambda: plots.training_curves({}, tmp_path, "x"),
         lambda: plots.lead_forest([{"model": "m", "leads": "6L", "auroc": None}], tmp_path, "x"),
-        lambda: plots.saliency_by_lead({}, tmp_path, "x"),
+        lambda: plots_saliency.saliency_by_lead({}, tmp_path, "x"),
     ]
     for draw_nothing in empty:
         with pytest.raises(BadInputError, match="nothing to draw"):
@@ -167,4 +178,4 @@ def test_a_file_that_is_no_curve_is_named(tmp_path, content):
 
 def test_an_attribution_of_another_shape_is_refused(tmp_path):
     with pytest.raises(BadInputError, match="do not fit 6 leads"):
-        plots.saliency_ecg(np.ones((6, 500)), np.ones((6, 400)), LIMB_LEADS, 125.0, tmp_path, "x")
+        plots_saliency.saliency_ecg(np.ones((6, 500)), np.ones((6, 400)), LIMB_LEADS, 125.0, tmp_path, "x")

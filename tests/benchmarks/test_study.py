@@ -7,7 +7,7 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="training needs torch; the base install has none")
 
-from lsemvae_edge.benchmarks import stages, study  # noqa: E402
+from lsemvae_edge.benchmarks import stages, study, study_report  # noqa: E402
 from lsemvae_edge.benchmarks.stages import Data  # noqa: E402
 from lsemvae_edge.benchmarks.study_config import ModelRow, StudyConfig  # noqa: E402
 from lsemvae_edge.errors import BadInputError  # noqa: E402
@@ -46,6 +46,13 @@ def config():
                 leads=("6L",),
                 splits=("folds", "cv5"),
             ),
+            ModelRow(
+                name="plain CNN, half",
+                task_model=NetworkConfig(network="plain_cnn", epochs=2, views=1),
+                leads=("6L",),
+                splits=("folds", "cv5"),
+                train_share=0.5,
+            ),
             ModelRow(name="reference", preset="reference", task_model=LatentConfig(epochs=1)),
         ),
         differences=(("compact", "6L", "plain CNN", "6L"), ("compact", "6L", "compact", "12L")),
@@ -68,7 +75,7 @@ def found(config, shards, dataset, tmp_path_factory):
 @pytest.mark.slow
 def test_a_study_runs_once_and_resumes(found, config, shards, tmp_path):
     first, again, _ = found
-    assert len(first.seconds) == 1 + 2 + 1 + 5  # one shared pre-training, two fits on it, the CNN's fits
+    assert len(first.seconds) == 1 + 2 + 2 * (1 + 5)  # one shared pre-training, two fits on it, the CNNs' fits
     assert again.seconds == {}
     assert {(one.model, one.leads) for one in first.predictions} >= {
         ("compact", "12L"), ("compact", "6L"), ("compact", "II"), ("frozen", "6L"), ("plain CNN", "6L"),
@@ -76,8 +83,8 @@ def test_a_study_runs_once_and_resumes(found, config, shards, tmp_path):
     assert {one.split for one in again.predictions} == {"fold 9", study.CROSS_VALIDATED}
     of_all = open_shards(shards)
     primary = of_all.tasks[0].name
-    (pooled,) = (one for one in first.predictions if (one.split, one.task) == (study.CROSS_VALIDATED, primary))
-    assert sorted(pooled.record_id) == sorted(of_all.record_id)
+    pooled, of_half = (one for one in first.predictions if (one.split, one.task) == (study.CROSS_VALIDATED, primary))
+    assert sorted(pooled.record_id) == sorted(of_half.record_id) == sorted(of_all.record_id)
     test = {str(name) for name in of_all.record_id[of_all.fold == 10]}
     for one in first.predictions:
         if (one.split, one.task) == (study.TEST, primary):
@@ -86,9 +93,14 @@ def test_a_study_runs_once_and_resumes(found, config, shards, tmp_path):
     assert {(one.model, one.leads, one.reason[:9]) for one in first.not_run} == {
         ("reference", "12L", "no shards"), ("reference", "6L", "no shards"),
     }  # fmt: skip
-    study.write(first, config, tmp_path, of_all)
+    study_report.write(first, config, tmp_path, of_all)
     with (tmp_path / "main.csv").open(newline="") as stream:
         rows = list(csv.DictReader(stream))
+    with (tmp_path / "learning.csv").open(newline="") as stream:
+        curve = {(row["model"], row["split"][:1], row["task"]): row for row in csv.DictReader(stream)}
+    assert {row["family"] for row in curve.values()} == {"plain CNN"}
+    half, whole = (int(curve[name, "B", primary]["trained_on"]) for name in ("plain CNN, half", "plain CNN"))
+    assert (half, whole) == (60, 120)
     assert any(row["model"] == "reference" and "no shards" in " ".join(row.values()) for row in rows)
     assert json.loads((tmp_path / "study.json").read_text())["config"]["rows"][0]["name"] == "compact"
     assert len(list((tmp_path / "figures").glob("*.png"))) >= 4
@@ -113,6 +125,21 @@ def test_a_task_of_one_class_is_left_out_by_name_and_the_rest_goes_on(tmp_path):
     found = study.run(config, data, tmp_path / "work", dataset=None, final=False, say=said.append)
     assert {one.task for one in found.predictions} == {"right_heart_pattern"}
     assert any("one class only" in line and "heart_side" in line for line in said)
+
+
+def test_a_share_of_the_patients_is_among_a_larger_share_and_judges_the_same(shards):
+    of_all = open_shards(shards)
+    patient = dict(zip(of_all.record_id.tolist(), of_all.patient.tolist(), strict=True))
+    for split in ("folds", "cv5"):
+        for whole, half, quarter in zip(
+            *(study.places(of_all, split, share) for share in (1.0, 0.5, 0.25)), strict=True
+        ):
+            assert set(quarter.train) < set(half.train) < set(whole.train)
+            taught = {patient[i] for i in whole.train}
+            assert len({patient[i] for i in half.train}) == round(len(taught) / 2)
+            assert not {patient[i] for i in set(whole.train) - set(half.train)} & {patient[i] for i in half.train}
+            assert half.validation == whole.validation
+            assert len({whole.digest, half.digest, quarter.digest}) == 3
 
 
 def test_folds_of_a_split_share_no_patient(shards):

@@ -217,7 +217,7 @@ def test_another_plan_another_content_or_another_writer_is_refused(undisturbed, 
         prepare(COHORT(seed=1), EDGE, out, shard_size=6, workers=1)
     with (out / "lock").open("w") as held:
         fcntl.flock(held, fcntl.LOCK_EX)
-        with pytest.raises(UsageError, match="Another process prepares"):
+        with pytest.raises(UsageError, match="Another process works"):
             prepare(COHORT(), EDGE, out, shard_size=6, workers=1)
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "thesis.doc").write_text("mine")

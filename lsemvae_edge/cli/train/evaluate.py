@@ -20,7 +20,8 @@ def add(parts: Commands) -> None:
                           help="prepared recordings to learn from, if not the same; once for each recipe")  # fmt: skip
     evaluate.add_argument("--dataset", metavar="KIND", help="where the recordings came from, for noise robustness")
     evaluate.add_argument("--data", type=Path, help="its folder")
-    evaluate.add_argument("--config", type=Path, help="JSON file with the study (default: the paper's models)")
+    evaluate.add_argument("--study", default="paper", metavar="NAME", help="paper (default) or learning-curve")
+    evaluate.add_argument("--config", type=Path, help="JSON file with a study of your own")
     evaluate.add_argument("--print-config", action="store_true", help="print the study as JSON and stop")
     evaluate.add_argument("--work", type=Path, default=Path("runs"), help="where finished stages are kept")
     evaluate.add_argument("--out", type=Path, default=Path("tables"), help="where tables and figures go")
@@ -34,7 +35,7 @@ def add(parts: Commands) -> None:
 def run(options: argparse.Namespace) -> int:
     """Run what is not finished and write the tables."""
     try:
-        from lsemvae_edge.benchmarks import study, table_files, tables
+        from lsemvae_edge.benchmarks import study, study_report, table_files, tables
         from lsemvae_edge.benchmarks.stages import Data
         from lsemvae_edge.train.datasets import open_dataset
         from lsemvae_edge.train.shards import open_shards
@@ -53,8 +54,8 @@ def run(options: argparse.Namespace) -> int:
     if not found.predictions:
         raise BadInputError("No model was judged.", "See the messages above; raise --budget if time ran out.")
     if options.final:
-        study.record_final(found)
-    study.write(found, config, options.out, study.whole(data))
+        study_report.record_final(found)
+    study_report.write(found, config, options.out, study.whole(data))
     rows = tables.main_table(found.predictions, found.validation, not_run=found.not_run)
     if options.json:
         for one in found.predictions:
@@ -72,11 +73,15 @@ def run(options: argparse.Namespace) -> int:
 def _config(options: argparse.Namespace) -> "StudyConfig":
     from pydantic import ValidationError
 
-    from lsemvae_edge.benchmarks.paper import PAPER
+    from lsemvae_edge.benchmarks.studies import STUDIES
     from lsemvae_edge.benchmarks.study_config import StudyConfig
 
+    if options.study not in STUDIES:
+        raise UsageError(f"There is no study {options.study!r}.", f"Choose one of: {', '.join(STUDIES)}.")
     try:
-        config = StudyConfig.model_validate_json(options.config.read_text()) if options.config else PAPER
+        config = (
+            StudyConfig.model_validate_json(options.config.read_text()) if options.config else STUDIES[options.study]
+        )
     except (OSError, ValidationError) as error:
         raise UsageError(f"{options.config} is no study: {error}", "See `train evaluate --print-config`.") from error
     told = {"budget_minutes": options.budget, "processes": options.processes}

@@ -1,4 +1,4 @@
-"""The study of the paper's models on the stand-in tasks: what `train evaluate` runs unless told otherwise."""
+"""The studies that `train evaluate` knows by name."""
 
 from typing import Any
 
@@ -80,4 +80,10 @@ PAPER = StudyConfig(
     saliency=("compact",),
     drawn=("reference", "compact", "plain CNN", "xresnet1d", "MVAE (compact without MoE)", "MMVAE", "MoPoE"),
 )
-"""Rows in order of importance; see `lsemvae_edge.benchmarks.study_config`."""
+"""The paper's models on the stand-in tasks, in order of importance."""
+
+_CNN = ModelRow(name="plain CNN", task_model=_PLAIN, splits=("cv5",))
+LEARNING_CURVE = StudyConfig(rows=(_CNN, *(_CNN.thinned(share) for share in (0.5, 0.25, 0.125))))
+"""What more recordings are worth to a teacher that sees the chest leads, and to six leads."""
+
+STUDIES = {"paper": PAPER, "learning-curve": LEARNING_CURVE}
