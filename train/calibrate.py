@@ -105,8 +105,8 @@ def refit(
     if not shift:
         return replace(task, calibration=own, lower=lower, upper=upper)
     moved = replace(own, intercept=round(own.intercept + shift, 6))
-    bounds = (round(float(_sigmoid(_log_odds(value) + shift)), 6) for value in (lower, upper))
-    return replace(task, calibration=moved, **dict(zip(("lower", "upper"), bounds, strict=True)))
+    lower, upper = (round(float(_sigmoid(_log_odds(value) + shift)), 6) for value in (lower, upper))
+    return replace(task, calibration=moved, lower=lower, upper=upper)
 
 
 def guards(logits: NDArray[np.float32], validation: Cohort) -> tuple[GuardSpec, GuardSpec]:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from lsemvae_edge import decision, metrics, preprocess, screening
 from lsemvae_edge.bundle import Bundle
 from lsemvae_edge.errors import BadInputError, LsemvaeError
-from lsemvae_edge.result import INCONCLUSIVE, NOT_ASKED
+from lsemvae_edge.result import INCONCLUSIVE, NOT_ASKED, TaskResult
 from lsemvae_edge.runtime import Output, Session, open_session
 from lsemvae_edge.spec import AskedIf, ModelSpec, TaskSpec
 from lsemvae_edge.train.calibrate import PRIMARY_SENSITIVITY, refit
@@ -176,7 +176,7 @@ def recalibrate(
     crossed = list(shipped)
     for fold in range(N_FOLDS):
         of_others = refitted(folds != fold)
-        for i in np.flatnonzero(folds == fold):
+        for i in np.flatnonzero(folds == fold).tolist():
             crossed[i] = decision.decide(of_others, observed.heard[i].output, observed.heard[i].seen)
     judged = [
         _judge(spec, name, label, observed, truths[name], results)
@@ -282,7 +282,7 @@ def _refitted(
             new[task.name] = task
             continue
         known = chosen & (truths[task.name] >= 0)
-        logits = np.array([heard[i].output.logits[task.output] for i in np.flatnonzero(known)])
+        logits = np.array([heard[i].output.logits[task.output] for i in np.flatnonzero(known).tolist()])
         field = prevalence if task.role == "primary" else None
         fitted = refit(task, truths[task.name][known], logits, sensitivity=sensitivity, prevalence=field)
         if fitted.calibration.slope <= 0:
@@ -307,11 +307,11 @@ def _judge(
     thresholds: str,
     observed: Observed,
     truth: NDArray[np.int64],
-    results: Sequence[dict[str, decision.TaskResult]],
+    results: Sequence[dict[str, TaskResult]],
 ) -> Judged:
     task = next(task for task in spec.tasks if task.name == name)
     # A task that was not asked of a recording has no answer there, and was owed none.
-    rows = [i for i in np.flatnonzero(truth >= 0) if results[i][name].outcome != NOT_ASKED]
+    rows = [i for i in np.flatnonzero(truth >= 0).tolist() if results[i][name].outcome != NOT_ASKED]
     positive = truth[rows] == 1
     outcome = np.array([results[i][name].outcome for i in rows])
     answered, called = outcome != INCONCLUSIVE, outcome == task.classes[1]
