@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from lsemvae_edge import metrics
-from lsemvae_edge.benchmarks import ledger, plots, plots_saliency, table_files, tables
+from lsemvae_edge.benchmarks import abstention, ledger, plots, plots_saliency, table_files, tables
 from lsemvae_edge.benchmarks.published import published_table
 from lsemvae_edge.benchmarks.study import TEST, Study
 from lsemvae_edge.benchmarks.study_config import StudyConfig
@@ -35,6 +35,7 @@ def write(study: Study, config: StudyConfig, out: Path, shards: Shards) -> None:
         "counted-apart": (tables.counted_apart_table(main_leads, kinds) if kinds else [], None),
         "noise": (tables.noise_table(study.by_snr), None),
         "learning": (learning, None),
+        "abstention": (abstention.abstention_table(main_leads, study.validation), None),
         "published": (published_table(), None),
     }
     for name, (rows, sections) in written.items():
@@ -87,6 +88,7 @@ def _draw(study: Study, config: StudyConfig, by_leads: list[table_files.Row], ou
                 plots.roc_and_precision_recall(drawn, folder, f"roc-{where}-{leads}")
                 plots.reliability(drawn, folder, f"reliability-{where}-{leads}")
                 plots.decision_curve(drawn, folder, f"decision-{where}-{leads}")
+                abstention.plot(drawn, study.validation, folder, f"abstention-{where}-{leads}")
         rows = [
             row
             for row in by_leads

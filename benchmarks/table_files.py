@@ -55,6 +55,7 @@ HEADINGS: Mapping[str, str] = {
     "positives_counted": "positives counted",
     "published_auroc": "paper's AUROC (PH by catheter, another cohort; not comparable)",
     "auroc_std": "± over folds",
+    "aurc": "AURC",
     **{f"{short}_{share}": f"{short.upper()} at {share}" for short in ("ppv", "npv") for share in ("1%", "5%", "20%")},
 }
 

@@ -1,5 +1,6 @@
 """Every metric, bootstrap and fold rule, called with scores by training, export and benchmarks alike. Numpy only."""
 
+from lsemvae_edge.metrics.abstention import CoverageRisk, coverage_risk
 from lsemvae_edge.metrics.calibration import (
     ReliabilityBin,
     brier,
@@ -40,6 +41,7 @@ __all__ = [
     "VALIDATION_FOLD",
     "AtThreshold",
     "Confusion",
+    "CoverageRisk",
     "DecisionCurve",
     "Interval",
     "Metric",
@@ -52,6 +54,7 @@ __all__ = [
     "calibration_intercept",
     "calibration_slope",
     "confusion",
+    "coverage_risk",
     "decision_curve",
     "difference_with_interval",
     "exact_interval",
