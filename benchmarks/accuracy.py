@@ -1,14 +1,11 @@
-"""One table: float student, int8 bundle and plain CNN, on held-out folds and by cross-validation.
+"""One table: teachers, students of three sizes, int8 and plain CNN, on held-out folds and by cross-validation.
 
-The fold rows are of the shipped file; the cross-validation rows are of the recipe, in which every learned step
-(fit, activation ranges) repeats inside each fold.
+The fold rows of ``small`` are of the shipped file; all others are of the recipe. In cross-validation every learned step
+(teachers, student, activation ranges) repeats inside each fold.
 """
 
-import os
 from collections.abc import Callable, Iterable
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from dataclasses import asdict
-from hashlib import sha256
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,28 +14,59 @@ import torch
 from numpy.typing import NDArray
 
 from lsemvae_edge import bundle as bundles
-from lsemvae_edge import metrics, preprocess
+from lsemvae_edge import metrics
 from lsemvae_edge.benchmarks import ledger
+from lsemvae_edge.benchmarks.fits import Fit, Place, run_all
 from lsemvae_edge.bundle import Bundle
-from lsemvae_edge.model import StudentConfig
 from lsemvae_edge.quantize import build, weights
 from lsemvae_edge.runtime import open_session
-from lsemvae_edge.train import datasets
-from lsemvae_edge.train.baseline import BASELINE_CONFIG, fit_baseline
+from lsemvae_edge.train import calibrate, datasets, distill, labels
 from lsemvae_edge.train.cohort import Cohort, load_cohort
-from lsemvae_edge.train.fit import OUTPUTS, FitConfig, predict
+from lsemvae_edge.train.distill import shipped_recipe
 
 N_FOLDS = 5
-MODELS = ("float student", "int8 student", "plain CNN")
+REFERENCE = "plain CNN 6L"
+SHIPPED, SHIPPED_INT8 = "student small", "student small int8"
+MODELS = ("teacher 12L", "teacher 6L", "student base", SHIPPED, SHIPPED_INT8, "student tiny", REFERENCE)
+TASKS = tuple(task.name for task in calibrate.TASKS)
+
+COMPONENTS = {
+    "right axis": len(labels.AUXILIARY_CODES) + labels.AUXILIARY_AXES.index(("RAD", "ARAD")),
+    **{code: labels.AUXILIARY_CODES.index(code) for code in ("RVH", "RAO/RAE", "IRBBB", "CRBBB", "LPFB")},
+}
+"""Statements that make the primary label, by their place among the auxiliary ones."""
+CURVE_SHARES = (0.25, 0.5, 0.75)
 
 Say = Callable[[str], None]
 Scores = NDArray[np.float32]
 
 
+@dataclass(frozen=True, eq=False)
+class Judged:
+    """Recordings of one set, and what each seed of each model says of them.
+
+    Parameters
+    ----------
+    name : str
+    cohort : Cohort
+    scores : dict of str to list of array (n, n_tasks)
+        NaN where a model lacks a lead.
+    """
+
+    name: str
+    cohort: Cohort
+    scores: dict[str, list[Scores]]
+
+    def select(self, name: str, mask: NDArray[np.bool_]) -> "Judged":
+        """Return some of the recordings."""
+        scores = {model: [one[mask] for one in seeds] for model, seeds in self.scores.items()}
+        return Judged(name, self.cohort.select(mask), scores)
+
+
 def evaluate(
-    *, work: Path, final: bool, cross_validate: bool, seeds: int, processes: int, say: Say
+    *, work: Path, final: bool, cross_validate: bool, curve: bool, seeds: int, processes: int, say: Say
 ) -> list[dict[str, Any]]:
-    """Measure the shipped bundle beside its float form and the plain CNN.
+    """Measure every model of the recipe beside the shipped bundle and the plain CNN.
 
     Parameters
     ----------
@@ -48,8 +76,10 @@ def evaluate(
         Also read fold 10, and append the figures to the ledger.
     cross_validate : bool
         Also the recipe by patient-grouped 5-fold cross-validation over all recordings.
+    curve : bool
+        Also learn from shares of the training patients.
     seeds : int
-        Seeds of each recipe; the median seed by AUROC is shown, and the spread beside it.
+        Seeds of students and plain CNN; the median seed by AUROC is shown. Teachers are an ensemble of their own.
     processes : int
         Trainings at a time, one thread each.
     say : callable
@@ -60,96 +90,204 @@ def evaluate(
         One row for each set, task and model.
     """
     torch.set_num_threads(1)
-    work.mkdir(parents=True, exist_ok=True)
     bundle = bundles.default()
     listed = datasets.entries(datasets.data_folder())
     if not (final or cross_validate):
         listed = [entry for entry in listed if entry.fold != metrics.TEST_FOLD]
-    cohort, teaching = load_both(listed)
-    held_out = cohort.select(cohort.fold >= metrics.VALIDATION_FOLD)
-    if not final:
-        held_out = held_out.select(held_out.fold == metrics.VALIDATION_FOLD)
+    cohort, teaching = load_both(listed, processes)
+    held_out = cohort.fold == metrics.VALIDATION_FOLD
+    if final:
+        held_out |= cohort.fold == metrics.TEST_FOLD
     training = teaching.select(teaching.fold < metrics.VALIDATION_FOLD)
-    found = _run([_Job("cnn", seed, "folds1-8", training, held_out) for seed in range(seeds)], work, processes, say)
-    scores = {
-        "float student": [_float_scores(bundle, held_out)],
-        "int8 student": [_bundle_scores(bundle, held_out)],
-        "plain CNN": [scores["plain CNN"] for scores in found],
-    }
-    rows = []
-    for name, mask in _sets(held_out):
-        rows += _rows(name, held_out.select(mask), {k: [s[mask] for s in v] for k, v in scores.items()})
+    judged = _judge_folds(Place("folds1-8", training, cohort.select(held_out)), bundle, work, seeds, processes, say)
+    rows = [row for part in _sets(judged) for row in [*_rows(part), *_component_rows(part), *_group_rows(part)]]
     if final:
         ledger.append(bundle, "accuracy", [row for row in rows if row["set"] != "fold 9"])
+    if curve:
+        rows += _curve(training, cohort.select(held_out), work, processes, say)
     if cross_validate:
-        rows += cross_validation(cohort, teaching, work, seeds, processes, say)
+        pooled = cross_validation(cohort, teaching, work, seeds, processes, say)
+        rows += [*_rows(pooled), *_component_rows(pooled), *_group_rows(pooled)]
     return rows
 
 
 def table(rows: Iterable[dict[str, Any]]) -> str:
     """Print rows as Markdown."""
     lines = [
-        "| set | task | n | positive | model | AUROC | average precision | AUROC minus plain CNN |",
-        "|---|---|---|---|---|---|---|---|",
+        "| set | task | positives, recordings | n | positive | model | AUROC | average precision | "
+        f"AUROC minus {REFERENCE} |",
+        "|---|---|---|---|---|---|---|---|---|",
     ]
     for row in rows:
-        cells = [row["set"], row["task"], str(row["n"]), str(row["positive"]), row["model"]]
+        cells = [row["set"], row["task"], row["which"], str(row["n"]), str(row["positive"]), row["model"]]
         cells += [_cell(row[key]) for key in ("auroc", "average_precision", "auroc_difference")]
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
 
 
-def _cell(value: dict[str, float] | None) -> str:
-    return f"{value['value']:.3f} ({value['low']:.3f} to {value['high']:.3f})" if value else "-"
+def load_both(listed: list[datasets.Entry], workers: int = 1) -> tuple[Cohort, Cohort]:
+    """Load recordings twice, aligned: as a recorder gives them, to judge by, and in one band, to teach with."""
+    judged, _ = load_cohort(listed, TASKS, workers=workers)
+    taught, _ = load_cohort(listed, TASKS, same_band=True, workers=workers)
+    # A recording that only one of the two forms has beats enough for is left out of both.
+    both = np.intersect1d(judged.record_id, taught.record_id)
+    return judged.select(np.isin(judged.record_id, both)), taught.select(np.isin(taught.record_id, both))
 
 
-def _sets(cohort: Cohort) -> list[tuple[str, NDArray[np.bool_]]]:
-    sets = [("fold 9", cohort.fold == metrics.VALIDATION_FOLD)]
+def cross_validation(cohort: Cohort, teaching: Cohort, work: Path, seeds: int, processes: int, say: Say) -> Judged:
+    """Pool out-of-fold predictions of patient-grouped folds over both folders: set B."""
+    folds = metrics.patient_folds(cohort.patient, cohort.strata, N_FOLDS)
+    places = [
+        Place(f"cv{fold}", teaching.select(folds != fold), cohort.select(folds == fold)) for fold in range(N_FOLDS)
+    ]
+    fits = {place.name: _fits(place, ("base", "small", "tiny"), seeds) for place in places}
+    run_all([fit for of_place in fits.values() for fit in of_place], work, processes, say)
+    pooled: dict[str, list[Scores]] = {}
+    for fold, place in enumerate(places):
+        for model, of_seeds in _answers(fits[place.name], work).items():
+            kept = pooled.setdefault(
+                model, [np.full((len(cohort), len(TASKS)), np.nan, dtype=np.float32) for _ in of_seeds]
+            )
+            for whole, part in zip(kept, of_seeds, strict=True):
+                whole[folds == fold] = part
+    return Judged("B: 5-fold cross-validation", cohort, {model: pooled[model] for model in MODELS if model in pooled})
+
+
+def _judge_folds(place: Place, bundle: Bundle, work: Path, seeds: int, processes: int, say: Say) -> Judged:
+    fits = _fits(place, ("base", "tiny"), seeds)
+    run_all(fits, work, processes, say)
+    scores = _answers(fits, work)
+    student = weights.restore(bundle.read(weights.WEIGHTS), bundle.read(weights.CONFIG))
+    scores[SHIPPED] = [distill.predict(student, place.held_out).logits.numpy()[:, : len(TASKS)]]
+    scores[SHIPPED_INT8] = [build.ask(open_session(bundle), place.held_out).logits[:, : len(TASKS)]]
+    return Judged("folds 9-10", place.held_out, {model: scores[model] for model in MODELS})
+
+
+def _fits(place: Place, sizes: Iterable[str], seeds: int) -> list[Fit]:
+    fits = [Fit("teachers", place, shipped_recipe())]
+    for seed in range(seeds):
+        fits.append(Fit("cnn", place, shipped_recipe(seed=seed)))
+        fits += [Fit("student", place, shipped_recipe(size, seed), int8=size == "small") for size in sizes]
+    return fits
+
+
+def _answers(fits: Iterable[Fit], work: Path) -> dict[str, list[Scores]]:
+    """Return what each model says of the held-out recordings, seed by seed."""
+    found: dict[str, list[Scores]] = {}
+    for fit in fits:
+        answers = fit.answers(work)
+        if fit.kind == "teachers":
+            named = {f"teacher {leads}": said for leads, said in answers.items() if leads != "soft"}
+        elif fit.kind == "cnn":
+            named = {REFERENCE: answers["cnn"]}
+        else:
+            name = f"student {fit.config.student.size}"
+            named = {name if form == "float" else f"{name} {form}": said for form, said in answers.items()}
+        for model, said in named.items():
+            found.setdefault(model, []).append(said[:, : len(TASKS)])
+    return found
+
+
+def _curve(training: Cohort, held_out: Cohort, work: Path, processes: int, say: Say) -> list[dict[str, Any]]:
+    """Learn from shares of the patients; a smaller share's are among a larger one's."""
+    patients = np.random.default_rng(0).permutation(np.unique(training.patient))
+    rows = []
+    for share in (*CURVE_SHARES, 1.0):
+        chosen = patients[: round(share * len(patients))]
+        part = training.select(np.isin(training.patient, chosen))
+        place = Place(f"share{share:.0%}".rstrip("%"), part, held_out)
+        fits = [
+            Fit("teachers", place, shipped_recipe()),
+            Fit("student", place, shipped_recipe()),
+            Fit("cnn", place, shipped_recipe()),
+        ]
+        run_all(fits, work, processes, say)
+        told = f"{share:.0%} of the training patients, {len(part)} recordings"
+        rows += _rows(Judged("learning curve, folds 9-10", held_out, _answers(fits, work)), told)
+    return rows
+
+
+def _sets(judged: Judged) -> list[Judged]:
+    cohort = judged.cohort
+    sets = [judged.select("fold 9", cohort.fold == metrics.VALIDATION_FOLD)]
     if (cohort.fold == metrics.TEST_FOLD).any():
         sets += [
-            ("fold 10", cohort.fold == metrics.TEST_FOLD),
-            ("folds 9-10", np.ones(len(cohort), dtype=bool)),
-            ("A: folds 9-10 of ptbxl_12lead", cohort.source == datasets.TWELVE_LEAD),
+            judged.select("fold 10", cohort.fold == metrics.TEST_FOLD),
+            judged,
+            judged.select("A: folds 9-10 of ptbxl_12lead", cohort.source == datasets.TWELVE_LEAD),
         ]
     return sets
 
 
-def _rows(name: str, cohort: Cohort, scores: dict[str, list[Scores]]) -> list[dict[str, Any]]:
+def _rows(judged: Judged, which: str = "all") -> list[dict[str, Any]]:
     """Rows of one set; of several seeds the median by AUROC stands for its model."""
     rows = []
-    for column, (task, truth) in enumerate(
-        (("right_heart_pattern", cohort.right_heart), ("heart_side", cohort.heart_side))
-    ):
-        asked = truth >= 0
-        labels = truth[asked]
-        resamples = metrics.patient_bootstrap(cohort.patient[asked])
-        chosen = {model: _median([s[asked, column] for s in values], labels) for model, values in scores.items()}
-        for model, values in chosen.items():
-            difference = None
-            if model != "plain CNN":
-                difference = metrics.difference_with_interval(
-                    metrics.auroc, labels, values, chosen["plain CNN"], resamples
-                )
-            rows.append(
-                {
-                    "set": name,
-                    "task": task,
-                    "n": int(asked.sum()),
-                    "positive": int(labels.sum()),
-                    "model": model,
-                    "seeds": [round(metrics.auroc(labels, s[asked, column]), 4) for s in scores[model]],
-                    "auroc": _plain(metrics.with_interval(metrics.auroc, labels, values, resamples)),
-                    "average_precision": _plain(
-                        metrics.with_interval(metrics.average_precision, labels, values, resamples)
-                    ),
-                    "auroc_difference": _plain(difference),
-                }
-            )
+    for column, task in enumerate(TASKS):
+        truth = judged.cohort.targets[:, column]
+        rows += _compared(judged, task, which, truth, {m: [s[:, column] for s in v] for m, v in judged.scores.items()})
     return rows
 
 
-def _median(scores: list[Scores], labels: NDArray[np.int64]) -> Scores:
-    order = sorted(scores, key=lambda values: metrics.auroc(labels, values))
+def _component_rows(judged: Judged) -> list[dict[str, Any]]:
+    """Rows of the primary task with the positives of one statement at a time, against all negatives."""
+    truth = judged.cohort.targets[:, 0]
+    scores = {model: [one[:, 0] for one in seeds] for model, seeds in judged.scores.items()}
+    rows = []
+    for statement, place in COMPONENTS.items():
+        has = judged.cohort.auxiliary[:, place] == 1
+        rows += _compared(judged, TASKS[0], statement, np.where((truth == 0) | has, truth, np.nan), scores)
+    without = judged.cohort.auxiliary[:, COMPONENTS["IRBBB"]] != 1
+    return rows + _compared(judged, TASKS[0], "without IRBBB", np.where((truth == 0) | without, truth, np.nan), scores)
+
+
+def _group_rows(judged: Judged) -> list[dict[str, Any]]:
+    """Rows of the primary task by sex and age band."""
+    scores = {model: [one[:, 0] for one in seeds] for model, seeds in judged.scores.items()}
+    truth = judged.cohort.targets[:, 0]
+    groups = build.groups(judged.cohort, ~np.isnan(truth))
+    return [
+        row
+        for name, among in groups.items()
+        if name != "all"
+        for row in _compared(judged, TASKS[0], name, np.where(among, truth, np.nan), scores)
+    ]
+
+
+def _compared(
+    judged: Judged, task: str, which: str, truth: NDArray[np.float32], scores: dict[str, list[Scores]]
+) -> list[dict[str, Any]]:
+    """Rows of one question; a model is judged on the recordings that it can read, differences on those of both."""
+    rows = []
+    for model, seeds in scores.items():
+        asked = ~np.isnan(truth) & ~np.isnan(seeds[0])
+        labels_, patient = truth[asked].astype(np.int64), judged.cohort.patient[asked]
+        resamples = metrics.patient_bootstrap(patient)
+        values = _median([one[asked] for one in seeds], labels_)
+        difference = None
+        if model != REFERENCE and REFERENCE in scores:
+            reference = _median([one[asked] for one in scores[REFERENCE]], labels_)
+            difference = metrics.difference_with_interval(metrics.auroc, labels_, values, reference, resamples)
+        rows.append(
+            {
+                "set": judged.name,
+                "task": task,
+                "which": which,
+                "n": int(asked.sum()),
+                "positive": int(labels_.sum()),
+                "model": model,
+                "seeds": [round(metrics.auroc(labels_, one[asked]), 4) for one in seeds],
+                "auroc": _plain(metrics.with_interval(metrics.auroc, labels_, values, resamples)),
+                "average_precision": _plain(
+                    metrics.with_interval(metrics.average_precision, labels_, values, resamples)
+                ),
+                "auroc_difference": _plain(difference),
+            }
+        )
+    return rows
+
+
+def _median(scores: list[Scores], truth: NDArray[np.int64]) -> Scores:
+    order = sorted(scores, key=lambda values: metrics.auroc(truth, values))
     return order[(len(order) - 1) // 2]
 
 
@@ -157,89 +295,5 @@ def _plain(interval: metrics.Interval | None) -> dict[str, float] | None:
     return {key: round(value, 4) for key, value in asdict(interval).items()} if interval else None
 
 
-def _float_scores(bundle: Bundle, cohort: Cohort) -> Scores:
-    student = weights.restore(bundle.read(weights.WEIGHTS), bundle.read(weights.CONFIG))
-    return predict(student, cohort.pairs, bundle.spec.preprocess)
-
-
-def _bundle_scores(bundle: Bundle, cohort: Cohort) -> Scores:
-    return build.logits_of(open_session(bundle), cohort.pairs, bundle.spec.preprocess)
-
-
-class _Job:
-    """One training whose predictions on other patients' recordings are kept on disk.
-
-    Of kind ``cnn`` the plain CNN alone; of kind ``chain`` the CNN, the student that learns from it, and its int8 form.
-    """
-
-    def __init__(self, kind: str, seed: int, name: str, training: Cohort, held_out: Cohort) -> None:
-        self.kind, self.seed, self.name = kind, seed, name
-        self.training, self.held_out = training, held_out
-
-    def path(self, work: Path) -> Path:
-        """Name the result after everything that decides it."""
-        ids = "|".join([*self.training.record_id, "/", *self.held_out.record_id])
-        recipe = f"{BASELINE_CONFIG} {FitConfig()} {StudentConfig()}" if self.kind == "chain" else f"{BASELINE_CONFIG}"
-        key = sha256(f"{recipe} {preprocess.default_spec()} {ids}".encode()).hexdigest()[:12]
-        return work / f"{self.kind}-{self.name}-{self.seed}-{key}.npz"
-
-    def run(self, work: Path) -> Path:
-        torch.set_num_threads(1)
-        path, spec = self.path(work), preprocess.default_spec()
-        teacher = fit_baseline(self.training, spec, self.seed)
-        results = {"plain CNN": predict(teacher, self.held_out.pairs, spec)}
-        if self.kind == "chain":
-            config = FitConfig(seed=self.seed)
-            student = build.fit_student(self.training, spec, config, teacher)
-            int8_file = build.quantize(student, self.training, spec, self.seed)
-            results["float student"] = predict(student, self.held_out.pairs, spec)
-            results["int8 student"] = build.run_int8(int8_file, self.held_out.pairs, spec)
-        draft = path.with_suffix(f".{os.getpid()}.npz")
-        np.savez(draft, allow_pickle=False, **results)
-        draft.replace(path)
-        return path
-
-
-def _run(jobs: list[_Job], work: Path, processes: int, say: Say) -> list[dict[str, Scores]]:
-    todo = [job for job in jobs if not job.path(work).is_file()]
-    if todo:
-        say(f"{len(todo)} of {len(jobs)} trainings to do in {work}")
-        with ProcessPoolExecutor(processes) as pool:
-            for done, future in enumerate(as_completed([pool.submit(job.run, work) for job in todo]), 1):
-                say(f"[{done}/{len(todo)}] {future.result().name}")
-    scores = []
-    for job in jobs:
-        with np.load(job.path(work), allow_pickle=False) as kept:
-            scores.append({model: kept[model] for model in kept.files})
-    return scores
-
-
-def load_both(listed: list[datasets.Entry]) -> tuple[Cohort, Cohort]:
-    """Load recordings twice, aligned: as a recorder gives them, to judge by, and in one band, to teach with."""
-    spec = preprocess.default_spec()
-    judged, _ = load_cohort(listed, spec)
-    taught, _ = load_cohort(listed, spec, same_band=True)
-    assert (judged.record_id == taught.record_id).all()
-    return judged, taught
-
-
-def cross_validation(
-    cohort: Cohort, teaching: Cohort, work: Path, seeds: int, processes: int, say: Say
-) -> list[dict[str, Any]]:
-    """Pool out-of-fold predictions of patient-grouped folds over both folders: set B."""
-    strata = cohort.right_heart + 2 * np.maximum(cohort.heart_side, 0)
-    folds = metrics.patient_folds(cohort.patient, strata, N_FOLDS)
-    jobs = [
-        _Job("chain", seed, f"cv{fold}", teaching.select(folds != fold), cohort.select(folds == fold))
-        for seed in range(seeds)
-        for fold in range(N_FOLDS)
-    ]
-    found = _run(jobs, work, processes, say)
-    pooled: dict[str, list[Scores]] = {}
-    for model in MODELS:
-        for seed in range(seeds):
-            scores = np.empty((len(cohort), len(OUTPUTS)), dtype=np.float32)
-            for fold in range(N_FOLDS):
-                scores[folds == fold] = found[seed * N_FOLDS + fold][model]
-            pooled.setdefault(model, []).append(scores)
-    return _rows("B: 5-fold cross-validation", cohort, pooled)
+def _cell(value: dict[str, float] | None) -> str:
+    return f"{value['value']:.3f} ({value['low']:.3f} to {value['high']:.3f})" if value else "-"

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from lsemvae_edge.errors import BundleError
 from lsemvae_edge.spec import ModelSpec, from_dict
 
-SCHEMA = "lsemvae-edge/bundle/0"
+SCHEMA = "lsemvae-edge/bundle/0.1"
 MANIFEST = "manifest.json"
 DEFAULT_NAME = "small"
 MAX_FILE_BYTES = 64 * 1024 * 1024
@@ -46,15 +46,23 @@ class FileInfo:
 
 @dataclass(frozen=True)
 class ModelFile:
-    """One runnable form of the model; tensors are bound by name."""
+    """One runnable form of the model; tensors are bound by name.
+
+    ``input`` (1, n_leads, 1, n_samples) and ``mask`` (1, n_leads) are what it takes; ``lead_mu``, ``lead_logvar`` and
+    ``contributions`` hold the leads one after another.
+    """
 
     path: str
     format: Literal["tflite", "onnx"]
     precision: Literal["int8", "fp32"]
     input: str
+    mask: str
     logits: str
     mu: str
     logvar: str
+    lead_mu: str
+    lead_logvar: str
+    contributions: str
 
 
 @dataclass(frozen=True)

@@ -4,15 +4,14 @@ Words are fixed by the clinical-safety rules in ``docs/safety.md``: a result nev
 sentences are whole strings, so that they can be translated whole.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from lsemvae_edge.errors import BundleError
 from lsemvae_edge.result import INCONCLUSIVE, NOT_ASKED, TaskResult, Wording
 from lsemvae_edge.runtime import Output
-from lsemvae_edge.spec import GuardSpec, ModelSpec, TaskSpec
+from lsemvae_edge.spec import ModelSpec, TaskSpec
 
 PATTERN_SEEN = "Pattern seen"
 PATTERN_NOT_SEEN = "Pattern not seen"
@@ -24,6 +23,7 @@ RESEARCH_USE = "Research use, not a diagnosis."
 SWAP_CHECK = "Swap check: left hand on L, right hand on R; record again."
 SWAP_CONFIRMED = "The electrodes looked swapped; the operator confirmed that they were placed correctly."
 NOT_ECG = "The signal does not look like an ECG this model knows."
+UNFAMILIAR = "The recording differs from those that the model learned from."
 BETWEEN = "The model's answer lies between its thresholds."
 RATE_UNKNOWN = "The heart rate could not be measured reliably, so the pattern cannot be called absent."
 RATE_OUTSIDE = "The heart rate is outside the range in which the pattern can be called absent."
@@ -61,14 +61,15 @@ def decide(spec: ModelSpec, output: Output, seen: Circumstances) -> dict[str, Ta
     Returns
     -------
     dict of task name to TaskResult
-        In the order of ``spec.tasks``; probabilities are filled unless a task was not asked.
+        In the order of ``spec.tasks``; probabilities and the leads' contributions are filled unless a task was not
+        asked.
 
     Raises
     ------
     BundleError
-        If the model gave a logit that is not finite: something is broken, and that is no answer about a person.
+        If the model gave a number that is not finite: something is broken, and that is no answer about a person.
     """
-    if not np.isfinite(output.logits).all():
+    if not all(np.isfinite(values).all() for values in (output.logits, output.mu, output.contributions)):
         raise BundleError("The model gave a number that is none.", "Run `lsemvae-edge verify`, and record again.")
     probabilities = {task.name: probability(task, float(output.logits[task.output])) for task in spec.tasks}
     refusal = _refusal(spec, output, seen)
@@ -77,7 +78,9 @@ def decide(spec: ModelSpec, output: Output, seen: Circumstances) -> dict[str, Ta
         if task.asked_if and probabilities[task.asked_if.task] < task.asked_if.min_probability:
             results[task.name] = TaskResult(NOT_ASKED, None, None)
         else:
-            results[task.name] = _answer(spec, task, probabilities[task.name], refusal, seen)
+            answered = _answer(spec, task, probabilities[task.name], refusal, seen)
+            told = lead_contributions(spec, task, output, seen.available_leads)
+            results[task.name] = replace(answered, lead_contributions=told)
     return results
 
 
@@ -92,9 +95,22 @@ def probability(task: TaskSpec, logit: float) -> float:
     return float(1.0 / (1.0 + np.exp(-np.clip(scaled, -60.0, 60.0))))
 
 
-def tripped(guards: Sequence[GuardSpec], output: Output) -> set[str]:
-    """Return the kinds of the guards that object."""
-    return {guard.kind for guard in guards if float(output.logits[guard.output]) >= guard.max_logit}
+def lead_contributions(
+    spec: ModelSpec, task: TaskSpec, output: Output, available_leads: tuple[str, ...]
+) -> dict[str, float]:
+    """Return what each available lead added to a task's log-odds, over what it adds in an average recording."""
+    over = output.contributions[:, task.output].astype(np.float64) - np.asarray(task.lead_baseline)
+    # Adding zero turns a negative zero into a plain one.
+    added = np.round(task.calibration.slope * over, 3) + 0.0
+    return {lead: value for lead, value in zip(spec.leads, added.tolist(), strict=True) if lead in available_leads}
+
+
+def tripped(spec: ModelSpec, output: Output) -> set[str]:
+    """Return the kinds of the guards that object, and ``unfamiliar`` if the latent space does."""
+    objecting: set[str] = {guard.kind for guard in spec.guards if float(output.logits[guard.output]) >= guard.max_logit}
+    if spec.latent is not None and spec.latent.distance(output.mu) >= spec.latent.max_distance:
+        objecting.add("unfamiliar")
+    return objecting
 
 
 def word(
@@ -137,9 +153,11 @@ def word(
 
 def _refusal(spec: ModelSpec, output: Output, seen: Circumstances) -> str | None:
     """Return why no task may be answered, or None."""
-    objections = tripped(spec.guards, output)
+    objections = tripped(spec, output)
     if "not_ecg" in objections:
         return NOT_ECG
+    if "unfamiliar" in objections:
+        return UNFAMILIAR
     if not any(set(accepted) <= set(seen.available_leads) for accepted in spec.accepted_lead_sets):
         return LEADS_NOT_ACCEPTED
     if seen.age_years is not None and seen.age_years < spec.intended_use.min_age_years:

@@ -18,6 +18,8 @@ from lsemvae_edge.spec import ModelSpec
 FS_HZ = 500.0
 FILTER_TOLERANCE_MV = 1e-5
 INPUT_TOLERANCE = 1e-4
+MAX_BEATS = 32
+"""Length of the stage that holds the beats' places, more than a window has."""
 
 
 @dataclass(frozen=True)
@@ -45,8 +47,9 @@ def answer(spec: ModelSpec, raw_uv: NDArray[np.int16], session: Session) -> dict
     Returns
     -------
     dict
-        ``raw_uv``, ``filtered_mv (2, n)``, ``scale_mv``, ``input (6, window)``, ``fed (6, window)`` as the model file
-        takes it, ``logits``, ``mu``, ``logvar``, ``probability`` and ``outcome`` of each task.
+        ``raw_uv``, ``filtered_mv (2, n)``, ``beat_at (MAX_BEATS,)`` (see `ModelInput`, then -1), ``scale_mv``,
+        ``input (6, beat)``, ``fed (6, beat)`` as the model file takes it, ``logits``, ``mu``, ``logvar``,
+        ``contributions (6, n_outputs)``, ``probability`` and ``outcome`` of each task.
     """
     record = Record(raw_uv.astype(np.float32) / np.float32(1000), FS_HZ, ("I", "II"), origin="simulated")
     conditioned = preprocess.condition(record, spec.preprocess)
@@ -55,12 +58,14 @@ def answer(spec: ModelSpec, raw_uv: NDArray[np.int16], session: Session) -> dict
     return {
         "raw_uv": raw_uv,
         "filtered_mv": conditioned.pair.astype(np.float32),
+        "beat_at": _filled_up(model_input.beat_at),
         "scale_mv": np.array(model_input.scale, dtype=np.float32),
         "input": model_input.signal,
         "fed": output.fed,
         "logits": output.logits,
         "mu": output.mu,
         "logvar": output.logvar,
+        "contributions": output.contributions,
         **_decided(spec, output),
     }
 
@@ -75,7 +80,7 @@ def decided_by(spec: ModelSpec, known: Mapping[str, NDArray[Any]]) -> dict[str, 
     known : mapping
         Golden vectors, stacked, as a bundle holds them.
     """
-    outputs = map(Output, known["logits"], known["mu"], known["logvar"], known["fed"])
+    outputs = map(Output, known["logits"], known["mu"], known["logvar"], known["contributions"], known["fed"])
     decided = [_decided(spec, output) for output in outputs]
     return {**known, **{name: np.stack([one[name] for one in decided]) for name in decided[0]}}
 
@@ -111,16 +116,26 @@ def check(bundle: Bundle, session: Session) -> list[Check]:
     if set(again[0]) != set(known):
         raise BundleError("The golden vectors do not hold the stages of this software.")
     stages = {name: np.stack([values[name] for values in again]) for name in known}
-    checks = [
-        Check("filtered_mv", _worst(stages["filtered_mv"], known["filtered_mv"]), FILTER_TOLERANCE_MV),
-        Check("input", _worst(stages["input"], known["input"]), INPUT_TOLERANCE),
-        Check("logits", _worst(stages["logits"], known["logits"]), bundle.manifest.tolerance[session.runtime]),
-        Check("outcome", float(np.sum(stages["outcome"] != known["outcome"])), 0.0),
-    ]
-    if stages["fed"].dtype == known["fed"].dtype:
+    of_runtime = bundle.manifest.tolerance[session.runtime]
+    allowed = {
+        "filtered_mv": FILTER_TOLERANCE_MV,
+        "beat_at": 0.0,
+        "input": INPUT_TOLERANCE,
         # One step of the quantized input, where a rounding tie falls the other way.
-        checks.insert(2, Check("fed", _worst(stages["fed"], known["fed"]), 1.0))
-    return checks
+        "fed": 1.0,
+        "logits": of_runtime,
+        "contributions": of_runtime,
+    }
+    if stages["fed"].dtype != known["fed"].dtype:
+        del allowed["fed"]
+    checks = [Check(name, _worst(stages[name], known[name]), bound) for name, bound in allowed.items()]
+    return [*checks, Check("outcome", float(np.sum(stages["outcome"] != known["outcome"])), 0.0)]
+
+
+def _filled_up(beat_at: NDArray[np.intp]) -> NDArray[np.int16]:
+    places = np.full(MAX_BEATS, -1, dtype=np.int16)
+    places[: beat_at.size] = beat_at[:MAX_BEATS]
+    return places
 
 
 def _worst(values: NDArray[Any], known: NDArray[Any]) -> float:

@@ -1,7 +1,7 @@
 """From a recording to the model's input: one definition for training, kiosk and firmware.
 
-Order: gaps, polyphase resampling, linear-phase FIR band, limb leads, window, scale. Only leads
-I and II are filtered; the other four follow by algebra, because every step is linear.
+Order: gaps, polyphase resampling, linear-phase FIR band, window, average beat, limb leads, scale. Only leads
+I and II are filtered and averaged; the other four follow by algebra, because every step is linear.
 Run time needs numpy alone.
 """
 
@@ -13,10 +13,11 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
+from lsemvae_edge.beats import align_beats, average_beat
 from lsemvae_edge.errors import BadInputError, UnusableRecordingError
 from lsemvae_edge.leads import derive_limb_leads, solve_i_ii
 from lsemvae_edge.record import Record
-from lsemvae_edge.spec import BandSpec, PreprocessSpec, ResamplerSpec
+from lsemvae_edge.spec import BandSpec, BeatSpec, PreprocessSpec, ResamplerSpec
 
 DEFAULT_FS_HZ = 125.0
 DEFAULT_WINDOW_SAMPLES = 928
@@ -54,17 +55,20 @@ class ModelInput:
 
     Parameters
     ----------
-    signal : array (6, window_samples), float32
-        Limb leads in ``LIMB_LEADS`` order, divided by ``scale`` and clipped.
+    signal : array (6, beat.n_samples), float32
+        Average beat of the window: limb leads in ``LIMB_LEADS`` order, divided by ``scale`` and clipped.
     scale : float
-        Root mean square over the six leads of the window, in the recording's unit.
+        Root mean square over the six leads of the average beat, in the recording's unit.
     window_start_s : float
         Start of the window in seconds from the recording's start.
+    beat_at : array (n_beats,) of int
+        Centre of each beat that was averaged, in samples from the window's start.
     """
 
     signal: NDArray[np.float32]
     scale: float
     window_start_s: float
+    beat_at: NDArray[np.intp]
 
 
 def apply(record: Record, spec: PreprocessSpec, start: int = 0) -> ModelInput:
@@ -88,7 +92,7 @@ def apply(record: Record, spec: PreprocessSpec, start: int = 0) -> ModelInput:
     BadInputError
         If the sampling rate is too low.
     UnusableRecordingError
-        If leads are missing, the recording is too short, or the window touches a long gap.
+        If leads are missing, the recording is too short, or the window touches a long gap or has too few beats.
     """
     return cut(condition(record, spec), spec, start)
 
@@ -152,22 +156,27 @@ def band_limit(
 
 
 def cut(conditioned: Conditioned, spec: PreprocessSpec, start: int = 0) -> ModelInput:
-    """Derive the six leads of one window and scale them by one factor.
+    """Average the beats of one window, derive the six leads and scale them by one factor.
 
     Raises
     ------
     UnusableRecordingError
-        If the window leaves the signal, touches a long gap, or is flat.
+        If the window leaves the signal, touches a long gap, or has too few beats that resemble each other.
     """
     stop = start + spec.window_samples
     if start < 0 or stop > conditioned.pair.shape[1] or conditioned.excluded[start:stop].any():
         raise UnusableRecordingError("The window is not wholly inside clean signal.")
-    six = derive_limb_leads(conditioned.pair[0, start:stop], conditioned.pair[1, start:stop])
+    window = conditioned.pair[:, start:stop]
+    at = align_beats(window, conditioned.fs_hz, spec.beat)
+    if at is None:
+        raise UnusableRecordingError("The window has too few heartbeats that resemble each other.")
+    beat = average_beat(window, at, spec.beat)
+    six = derive_limb_leads(beat[0], beat[1])
     scale = float(np.sqrt(np.mean(six**2)))
     if not np.isfinite(scale) or scale == 0.0:
-        raise UnusableRecordingError("The window is flat.")
+        raise UnusableRecordingError("The average beat is flat.")
     signal = np.clip(six / scale, -spec.clip, spec.clip).astype(np.float32)
-    return ModelInput(signal, scale, conditioned.seconds(start))
+    return ModelInput(signal, scale, conditioned.seconds(start), at)
 
 
 def bridge_gaps(
@@ -245,6 +254,7 @@ def frequency_response(spec: PreprocessSpec, frequency_hz: NDArray[np.float64]) 
     return np.asarray(np.cos(2 * np.pi * np.outer(frequency_hz / spec.fs_hz, offset)) @ taps)
 
 
+@lru_cache(maxsize=1)
 def default_spec() -> PreprocessSpec:
     """Contract that new models are trained with; its figures are explained in ``docs/signal.md``."""
     resampler = ResamplerSpec(fs_hz=DEFAULT_FS_HZ, half_width_s=0.064, kaiser_beta=8.0, min_input_hz=100.0)
@@ -253,6 +263,7 @@ def default_spec() -> PreprocessSpec:
         resampler=resampler,
         band=design_band(resampler.fs_hz, low_hz=0.5, high_hz=30.0, n_taps=237),
         window_samples=DEFAULT_WINDOW_SAMPLES,
+        beat=BeatSpec(before_samples=38, after_samples=62, align_samples=3, min_correlation=0.8, min_beats=3),
         clip=8.0,
     )
 

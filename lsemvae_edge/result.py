@@ -14,11 +14,14 @@ class TaskResult:
 
     ``probability`` is the calibrated probability of the task's positive class; None only when
     the model did not run or the task was not asked. ``reason`` says why there is no answer.
+    ``lead_contributions``, filled whenever the probability is, tells what each available lead added to the log-odds of
+    the positive class, over what it adds in an average recording.
     """
 
     outcome: str
     probability: float | None
     reason: str | None
+    lead_contributions: dict[str, float] | None = None
 
 
 @dataclass(frozen=True)

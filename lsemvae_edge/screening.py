@@ -77,7 +77,7 @@ def screen(
             **{name: value for name, value in told.items() if value is not None},
         )
         tasks = decision.decide(spec, output, seen)
-        confirmed_swap = electrodes_confirmed and "electrode_swap" in decision.tripped(spec.guards, output)
+        confirmed_swap = electrodes_confirmed and "electrode_swap" in decision.tripped(spec, output)
         advice = None
     else:
         advice = assessed.advice

@@ -10,6 +10,9 @@ from dataclasses import dataclass, fields, is_dataclass
 from functools import lru_cache
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
+import numpy as np
+from numpy.typing import ArrayLike
+
 from lsemvae_edge.errors import BundleError
 from lsemvae_edge.limits import QualityLimits
 
@@ -41,17 +44,40 @@ class BandSpec:
 
 
 @dataclass(frozen=True)
+class BeatSpec:
+    """The average beat of a window, at the model's rate.
+
+    Beats whose QRS complexes correlate by ``min_correlation`` with one of them are aligned, each moved by at most
+    ``align_samples`` to where it agrees best with their mean, and averaged from ``before_samples`` before the centre
+    of the QRS to ``after_samples`` after it. At least ``min_beats`` are needed.
+    """
+
+    before_samples: int
+    after_samples: int
+    align_samples: int
+    min_correlation: float
+    min_beats: int
+
+    @property
+    def n_samples(self) -> int:
+        """Length of the average beat."""
+        return self.before_samples + self.after_samples
+
+
+@dataclass(frozen=True)
 class PreprocessSpec:
     """From a recorder's samples to the model's input.
 
     ``max_bridge_s``: gaps up to this long are bridged by a straight line, longer ones exclude
-    every window they touch. ``clip``: bound of the scaled input, in units of the record's root mean square.
+    every window they touch. ``window_samples``: length of the window whose average beat the model reads.
+    ``clip``: bound of the scaled input, in units of the beat's root mean square.
     """
 
     max_bridge_s: float
     resampler: ResamplerSpec
     band: BandSpec
     window_samples: int
+    beat: BeatSpec
     clip: float
 
     @property
@@ -97,6 +123,7 @@ class TaskSpec:
 
     ``classes`` are (negative, positive); ``output`` is the index of the logit of the positive one. A probability at
     or above ``upper`` gives the positive class, below ``lower`` the negative one, between them no answer.
+    ``lead_baseline`` is what each lead of the model contributes to that logit on average over the training recordings.
     """
 
     name: str
@@ -108,6 +135,7 @@ class TaskSpec:
     lower: float
     upper: float
     asked_if: AskedIf | None
+    lead_baseline: tuple[float, ...]
 
 
 @dataclass(frozen=True)
@@ -117,6 +145,40 @@ class GuardSpec:
     kind: Literal["not_ecg", "electrode_swap"]
     output: int
     max_logit: float
+
+
+@dataclass(frozen=True)
+class LatentSpec:
+    """Where the fused means of the training recordings lie, and how far from them a recording may lie.
+
+    The distance is Mahalanobis's, which tells apart what a network was not trained on (Lee et al. 2018,
+    arXiv:1807.03888): ``whitening`` (k, latent_dim) turns the training recordings' covariance around ``mean`` into the
+    identity. At or above ``max_distance`` a recording is unlike all that the model learned from.
+    """
+
+    mean: tuple[float, ...]
+    whitening: tuple[tuple[float, ...], ...]
+    max_distance: float
+
+    def __post_init__(self) -> None:
+        size = len(self.mean)
+        if not size or not self.whitening or any(len(row) != size for row in self.whitening):
+            raise BundleError("The latent space's whitening does not fit its mean.")
+        if not self.max_distance > 0:
+            raise BundleError("The latent space's largest distance is not above zero.")
+
+    def distance(self, mu: ArrayLike) -> float:
+        """Return the distance of a fused mean (latent_dim,) from those of the training recordings.
+
+        Raises
+        ------
+        BundleError
+            If the model's latent space has another size.
+        """
+        values = np.asarray(mu, dtype=np.float64)
+        if values.shape != (len(self.mean),):
+            raise BundleError(f"The contract describes {len(self.mean)} latent values, the model gives {values.shape}.")
+        return float(np.linalg.norm(np.asarray(self.whitening) @ (values - np.asarray(self.mean))))
 
 
 @dataclass(frozen=True)
@@ -134,7 +196,8 @@ class ModelSpec:
     """Everything a stage needs to know about the model beside its weights.
 
     ``leads`` are the rows of the input, ``accepted_lead_sets`` the sets of *available* (measured or recomputed)
-    leads for which accuracy was measured; ``outputs`` names the logits in order.
+    leads for which accuracy was measured; ``outputs`` names the logits in order. ``latent`` is None for a model whose
+    latent space was not described; nothing is then called unfamiliar.
     """
 
     id: str
@@ -145,6 +208,7 @@ class ModelSpec:
     outputs: tuple[str, ...]
     tasks: tuple[TaskSpec, ...]
     guards: tuple[GuardSpec, ...]
+    latent: LatentSpec | None
     intended_use: IntendedUse
 
     def __post_init__(self) -> None:
@@ -161,6 +225,10 @@ class ModelSpec:
                 raise BundleError(f"Task {task.name} has thresholds out of order.")
             if task.asked_if is not None and task.asked_if.task not in names - {task.name}:
                 raise BundleError(f"Task {task.name} waits for an unknown task {task.asked_if.task}.")
+            if len(task.lead_baseline) != len(self.leads):
+                raise BundleError(
+                    f"Task {task.name} has a baseline of {len(task.lead_baseline)} of {len(self.leads)} leads."
+                )
         for guard in self.guards:
             if not 0 <= guard.output < len(self.outputs):
                 raise BundleError(f"Guard {guard.kind} reads logit {guard.output} of {len(self.outputs)}.")
@@ -207,6 +275,9 @@ def _convert(hint: Any, value: Any, where: str) -> Any:
     if origin is tuple and isinstance(value, list):
         inner_hints = get_args(hint)
         if inner_hints[-1] is Ellipsis:
+            # One by one, the rows of a whitening would cost as much as a screening.
+            if inner_hints[0] is float and all(type(item) is float and math.isfinite(item) for item in value):
+                return tuple(value)
             return tuple(_convert(inner_hints[0], item, f"{where}[{i}]") for i, item in enumerate(value))
         if len(inner_hints) != len(value):
             raise BundleError(f"{where} needs {len(inner_hints)} values, not {len(value)}.")

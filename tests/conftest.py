@@ -34,14 +34,15 @@ def model_spec() -> ModelSpec:
         tasks=(
             TaskSpec(
                 "right_heart_pattern", "right-heart pattern", "primary", ("not_present", "present"), 0,
-                Calibration(1.0, 0.0), 0.4, 0.6, None,
+                Calibration(1.0, 0.0), 0.4, 0.6, None, (0.0,) * 6,
             ),
             TaskSpec(
                 "heart_side", "side of overload", "secondary", ("left", "right"), 1,
-                Calibration(1.0, 0.0), 0.3, 0.7, AskedIf("right_heart_pattern", 0.4),
+                Calibration(1.0, 0.0), 0.3, 0.7, AskedIf("right_heart_pattern", 0.4), (0.0,) * 6,
             ),
         ),
         guards=(GuardSpec("electrode_swap", 2, 1.0), GuardSpec("not_ecg", 3, 2.0)),
+        latent=None,
         intended_use=IntendedUse(18.0, 40.0, 150.0, STAND_IN),
     )  # fmt: skip
 
@@ -67,7 +68,7 @@ def simulated_pairs(model_spec) -> np.ndarray:
 
 @pytest.fixture(scope="session")
 def simulated_inputs(model_spec, simulated_pairs) -> np.ndarray:
-    """Model inputs (40, 6, window_samples) of the simulated hearts."""
+    """Model inputs (40, 6, beat.n_samples) of the simulated hearts."""
     spec = model_spec.preprocess
     nothing_excluded = np.zeros(simulated_pairs.shape[2], dtype=bool)
     return np.stack(
@@ -86,22 +87,24 @@ def student(simulated_inputs):
 
     torch.manual_seed(0)
     made = Student()
-    x = torch.from_numpy(simulated_inputs)[:, :, None]
+    x, mask = torch.from_numpy(simulated_inputs)[:, :, None], torch.ones(len(simulated_inputs), 6)
     made.train()
     with torch.no_grad():
         for _ in range(20):  # gives the batch norms statistics that are worth folding
-            made(x)
+            made(x, mask)
     made.eval()
     with torch.no_grad():
-        logits = made(x)[0]
-        last = made.heads[-1]
-        spread = logits.std(dim=0).clamp(min=1e-6)
-        last.bias.copy_((last.bias - logits.mean(dim=0)) / spread)
-        last.weight.copy_(last.weight / spread[:, None])
-        last.weight[:2] *= 2.0
-        last.weight[2:] *= 0.2  # the guards stay quiet
-        last.bias[:2] *= 2.0
-        last.bias[2:] *= 0.2
+        # Heads that read what differs most between hearts, lest the quantizer's steps outweigh it.
+        lead_mu = made(x, mask).lead_mu
+        directions = torch.linalg.svd(lead_mu - lead_mu.mean(dim=0), full_matrices=False).Vh[:4]
+        for head, direction in zip(made.lead_heads, directions.chunk(6, dim=1), strict=True):
+            head.weight.copy_(direction)
+        logits = made(x, mask).logits
+        # The guards stay quiet.
+        size = torch.tensor([2.0, 2.0, 0.2, 0.2]) / logits.std(dim=0).clamp(min=1e-6)
+        made.fused_head.bias.copy_((made.fused_head.bias - logits.mean(dim=0)) * size)
+        for head in (made.fused_head, *made.lead_heads):
+            head.weight.copy_(head.weight * size[:, None])
     return made
 
 
@@ -111,7 +114,7 @@ def float_tflite(student, model_spec) -> bytes:
     pytest.importorskip("litert_torch", reason="conversion to TFLite needs the extra `export`")
     from lsemvae_edge.quantize import litert
 
-    return litert.to_tflite(student, model_spec.preprocess.window_samples)
+    return litert.to_tflite(student, model_spec.preprocess.beat.n_samples)
 
 
 @pytest.fixture(scope="session")
@@ -129,7 +132,7 @@ def onnx_file(student, model_spec) -> bytes:
     pytest.importorskip("onnxscript", reason="conversion to ONNX needs the extra `export`")
     from lsemvae_edge.quantize import onnx
 
-    return onnx.to_onnx(student, model_spec.preprocess.window_samples)
+    return onnx.to_onnx(student, model_spec.preprocess.beat.n_samples)
 
 
 @pytest.fixture(scope="session")
@@ -198,6 +201,12 @@ def rewrite(bundle, path, files=None, more_models=(), **changes) -> bundles.Bund
     return bundles.write(path, files={**content, **(files or {})}, **{**values, **changes})
 
 
+def model_file(path, format, precision) -> bundles.ModelFile:
+    """A form of the model whose tensors have their fields' names."""
+    tensors = ("input", "mask", "logits", "mu", "logvar", "lead_mu", "lead_logvar", "contributions")
+    return bundles.ModelFile(path, format, precision, *tensors)
+
+
 @pytest.fixture
 def dummy_bundle(model_spec, tmp_path):
     """Function that writes a bundle whose model is no model, for tests that never run one."""
@@ -207,7 +216,7 @@ def dummy_bundle(model_spec, tmp_path):
         np.savez(golden, logits=np.zeros((1, 4), dtype=np.float32))
         values = {
             "spec": model_spec,
-            "models": (bundles.ModelFile("model.tflite", "tflite", "int8", "in", "logits", "mu", "logvar"),),
+            "models": (model_file("model.tflite", "tflite", "int8"),),
             "files": {"model.tflite": bytes(range(256)) * 40, "golden.npz": golden.getvalue(), "card.md": b"# card\n"},
             "golden": "golden.npz",
             "tolerance": {"litert": 0.25},

@@ -14,16 +14,31 @@ from lsemvae_edge.errors import BundleError
 from lsemvae_edge.leads import LIMB_LEADS
 from lsemvae_edge.result import SCHEMA, ModelInfo, QualityResult, RecordInfo, ScreeningResult, TaskResult
 from lsemvae_edge.runtime import Output
-from lsemvae_edge.spec import Calibration
+from lsemvae_edge.spec import Calibration, LatentSpec
 
 ORDINARY = Circumstances(heart_rate_bpm=70.0, rhythm_reliable=True, available_leads=LIMB_LEADS, age_years=50.0)
 PRIMARY, SIDE = "right_heart_pattern", "heart_side"
 CLEAR = {"not_present": -3.0, "present": 3.0}
 
 
-def output(primary=0.0, side=0.0, swap=-5.0, not_ecg=-5.0):
+FAR = 4.0
+LATENT = LatentSpec(mean=(0.0, 0.0), whitening=((1.0, 0.0), (0.0, 1.0)), max_distance=FAR)
+
+
+def output(primary=0.0, side=0.0, swap=-5.0, not_ecg=-5.0, distance=0.0, contributions=None):
     nothing = np.zeros(2, dtype=np.float32)
-    return Output(np.array([primary, side, swap, not_ecg], dtype=np.float32), nothing, nothing, nothing)
+    return Output(
+        np.array([primary, side, swap, not_ecg], dtype=np.float32),
+        np.array([distance, 0.0], dtype=np.float32),
+        nothing,
+        np.zeros((6, 4), dtype=np.float32) if contributions is None else contributions,
+        nothing,
+    )
+
+
+@pytest.fixture(scope="module")
+def model_spec(model_spec):
+    return replace(model_spec, latent=LATENT)
 
 
 def logit(value):
@@ -80,6 +95,7 @@ def test_a_probability_is_one_and_grows_with_its_logit(model_spec, value, slope,
 
 REFUSALS = [
     (decision.NOT_ECG, {}, {"not_ecg": 2.0}),
+    (decision.UNFAMILIAR, {}, {"distance": FAR}),
     (decision.LEADS_NOT_ACCEPTED, {"available_leads": ("I",)}, {}),
     (decision.TOO_YOUNG, {"age_years": 17.9}, {}),
     (decision.PACED, {"pacemaker": True}, {}),
@@ -131,10 +147,27 @@ def test_any_accepted_set_of_leads_will_do(model_spec):
 
 def test_a_guard_objects_from_its_level_on(model_spec):
     just_below = float(np.nextafter(np.float32(1.0), np.float32(0)))
-    assert tripped(model_spec.guards, output(swap=just_below)) == set()
-    assert tripped(model_spec.guards, output(swap=1.0)) == {"electrode_swap"}
-    assert tripped(model_spec.guards, output(swap=1.0, not_ecg=2.0)) == {"electrode_swap", "not_ecg"}
-    assert tripped(model_spec.guards, output(swap=np.inf)) == {"electrode_swap"}
+    assert tripped(model_spec, output(swap=just_below)) == set()
+    assert tripped(model_spec, output(swap=1.0)) == {"electrode_swap"}
+    assert tripped(model_spec, output(swap=1.0, not_ecg=2.0)) == {"electrode_swap", "not_ecg"}
+    assert tripped(model_spec, output(swap=np.inf)) == {"electrode_swap"}
+
+
+@pytest.mark.parametrize("primary", CLEAR.values())
+def test_a_recording_unlike_all_that_the_model_learned_from_gets_no_answer(model_spec, primary):
+    near = float(np.nextafter(np.float32(FAR), np.float32(0)))
+    assert tripped(model_spec, output(distance=near)) == set()
+    assert decided(model_spec, primary=primary, distance=near)[PRIMARY].outcome in CLEAR
+    for distance in (FAR, -FAR, 1e9):
+        assert tripped(model_spec, output(distance=distance)) == {"unfamiliar"}
+        refused = decided(model_spec, primary=primary, distance=distance)[PRIMARY]
+        assert (refused.outcome, refused.reason) == ("inconclusive", decision.UNFAMILIAR)
+
+
+def test_without_a_described_latent_space_nothing_is_unfamiliar(model_spec):
+    undescribed = replace(model_spec, latent=None)
+    assert tripped(undescribed, output(distance=1e9)) == set()
+    assert decided(undescribed, primary=3.0, distance=1e9)[PRIMARY].outcome == "present"
 
 
 def test_a_suspected_swap_that_the_operator_confirmed_is_answered(model_spec):
@@ -142,6 +175,7 @@ def test_a_suspected_swap_that_the_operator_confirmed_is_answered(model_spec):
     assert decided(model_spec, primary=3.0, swap=5.0)[PRIMARY].reason == decision.SWAP_CHECK
     assert decided(model_spec, confirmed, primary=3.0, swap=5.0)[PRIMARY].outcome == "present"
     # Confirming electrodes excuses nothing else.
+    assert decided(model_spec, confirmed, primary=3.0, swap=5.0, distance=FAR)[PRIMARY].reason == decision.UNFAMILIAR
     assert decided(model_spec, confirmed, primary=3.0, swap=5.0, not_ecg=5.0)[PRIMARY].reason == decision.NOT_ECG
 
 
@@ -178,11 +212,12 @@ circumstances = st.builds(
     electrodes_confirmed=st.booleans(),
 )
 logits = st.floats(width=32, allow_nan=False, allow_infinity=False)
+distances = st.floats(0, 2 * FAR, width=32)
 
 
-@given(circumstances, logits, logits, logits, logits)
-def test_nothing_ever_reassures_outside_the_intended_use(model_spec, seen, primary, side, swap, not_ecg):
-    results = decided(model_spec, seen, primary=primary, side=side, swap=swap, not_ecg=not_ecg)
+@given(circumstances, logits, logits, logits, logits, distances)
+def test_nothing_ever_reassures_outside_the_intended_use(model_spec, seen, primary, side, swap, not_ecg, distance):
+    results = decided(model_spec, seen, primary=primary, side=side, swap=swap, not_ecg=not_ecg, distance=distance)
     assert list(results) == [PRIMARY, SIDE]
     result = results[PRIMARY]
     assert result.outcome in ("present", "not_present", "inconclusive")
@@ -198,6 +233,7 @@ def test_nothing_ever_reassures_outside_the_intended_use(model_spec, seen, prima
         assert not seen.pacemaker
         assert swap < 1 or seen.electrodes_confirmed
         assert not_ecg < 2
+        assert distance < FAR
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
@@ -205,6 +241,50 @@ def test_nothing_ever_reassures_outside_the_intended_use(model_spec, seen, prima
 def test_a_logit_that_is_no_number_is_never_answered(model_spec, which, value):
     with pytest.raises(BundleError, match="a number that is none"):
         decided(model_spec, **{"primary": 3.0, "side": 4.0, which: value})
+
+
+def test_a_latent_space_or_contribution_that_is_no_number_is_never_answered(model_spec):
+    with pytest.raises(BundleError, match="a number that is none"):
+        decided(model_spec, primary=3.0, distance=np.nan)
+    with pytest.raises(BundleError, match="a number that is none"):
+        decided(model_spec, primary=3.0, contributions=np.full((6, 4), np.nan, dtype=np.float32))
+
+
+def test_what_each_lead_added_is_told_in_log_odds_over_an_average_recording(model_spec):
+    baseline = (0.5, 0.0, 0.0, 0.0, 0.0, -1.0)
+    task = replace(model_spec.primary, calibration=Calibration(2.0, 7.0), lead_baseline=baseline)
+    spec = replace(model_spec, tasks=(task, model_spec.tasks[1]))
+    contributions = np.zeros((6, 4), dtype=np.float32)
+    contributions[:, 0] = [1.0, -0.25, 0.0, -0.0001, 0.1234567, -1.0]
+    contributions[:, 1] = 100.0
+    told = decided(spec, primary=3.0, contributions=contributions)[PRIMARY].lead_contributions
+    assert told == {"I": 1.0, "II": -0.5, "III": 0.0, "aVR": 0.0, "aVL": 0.247, "aVF": 0.0}
+    assert list(told) == list(LIMB_LEADS)
+    assert "-0.0" not in json.dumps({lead: told[lead] for lead in ("III", "aVR", "aVF")})
+
+
+def test_the_leads_contributions_explain_how_far_a_recording_is_from_an_average_one(model_spec):
+    rng = np.random.default_rng(0)
+    recordings = rng.normal(size=(50, 6, 4)).astype(np.float32)
+    baseline = tuple(float(value) for value in recordings.mean(axis=0)[:, 0])
+    task = replace(model_spec.primary, calibration=Calibration(1.7, -0.4), lead_baseline=baseline)
+    spec = replace(model_spec, tasks=(task, model_spec.tasks[1]))
+    logits = recordings.sum(axis=1)[:, 0] + 0.3
+    for contributions, value in zip(recordings[:10], logits[:10], strict=True):
+        told = decided(spec, primary=float(value), contributions=contributions)[PRIMARY].lead_contributions
+        assert sum(told.values()) == pytest.approx(1.7 * (value - logits.mean()), abs=0.005)
+
+
+def test_contributions_are_told_of_available_leads_whenever_there_is_a_probability(model_spec):
+    alone = replace(ORDINARY, available_leads=("II",))
+    assert list(decided(model_spec, alone, primary=3.0)[PRIMARY].lead_contributions) == ["II"]
+    for results in (
+        decided(model_spec, primary=-3.0),
+        decided(model_spec, primary=3.0, not_ecg=5.0),
+        unanswered(model_spec, "Keep still."),
+    ):
+        for result in results.values():
+            assert (result.lead_contributions is None) == (result.probability is None)
 
 
 def test_the_side_is_asked_only_when_the_pattern_is_likely(model_spec):
@@ -314,6 +394,7 @@ def test_a_result_is_plain_json_under_its_schema(model_spec):
         "outcome": "present",
         "probability": pytest.approx(0.9526, abs=1e-4),
         "reason": None,
+        "lead_contributions": dict.fromkeys(LIMB_LEADS, 0.0),
     }
     stable = {"outcome", "tasks", "quality", "heart_rate_bpm", "model", "timing_ms", "record", "software_version"}
     assert stable <= set(parsed)

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from lsemvae_edge import preprocess
+from lsemvae_edge.beats import align_beats, average_beat
 from lsemvae_edge.errors import BadInputError, ExitCode, UnusableRecordingError
 from lsemvae_edge.leads import LIMB_LEADS, derive_limb_leads
 from lsemvae_edge.preprocess import Conditioned, bridge_gaps, condition, cut, frequency_response, resample
@@ -26,6 +27,10 @@ def noise(n_samples, seed=0):
 
 def record_of(pair, fs_hz=500.0, leads=("I", "II"), **more):
     return Record(pair.astype(np.float32), fs_hz, leads, **more)
+
+
+def heart(duration_s=10.0, fs_hz=500.0):
+    return simulate(Heart(), duration_s, fs_hz, 3, ("I", "II"))
 
 
 def interleaved_taps(fs_hz, spec):
@@ -154,7 +159,7 @@ def test_a_stream_gives_the_numbers_of_the_whole_file(spec, fs_hz, whole):
 @pytest.mark.parametrize("gain", [0.5, 2.0])
 @pytest.mark.parametrize("fs_hz", [500.0, 300.0])
 def test_a_common_gain_gives_exactly_the_same_input(spec, gain, fs_hz):
-    record = simulate(Heart(), 10.0, fs_hz, 3, ("I", "II"))
+    record = heart(10.0, fs_hz)
     louder = replace(record, signal_mv=record.signal_mv * np.float32(gain), amplitude="uncalibrated")
     before, after = preprocess.apply(record, spec), preprocess.apply(louder, spec)
     np.testing.assert_array_equal(after.signal, before.signal)
@@ -162,25 +167,29 @@ def test_a_common_gain_gives_exactly_the_same_input(spec, gain, fs_hz):
 
 
 def test_one_factor_scales_all_leads(spec):
-    conditioned = condition(simulate(Heart(), 10.0, 500.0, 3, ("I", "II")), spec)
+    conditioned = condition(heart(), spec)
     made = cut(conditioned, spec, 20)
-    window = derive_limb_leads(*conditioned.pair[:, 20 : 20 + spec.window_samples])
-    assert made.scale == pytest.approx(np.sqrt(np.mean(window**2)))
-    np.testing.assert_allclose(made.signal, np.clip(window / made.scale, -spec.clip, spec.clip), atol=1e-5)
+    window = conditioned.pair[:, 20 : 20 + spec.window_samples]
+    np.testing.assert_array_equal(made.beat_at, align_beats(window, spec.fs_hz, spec.beat))
+    beat = derive_limb_leads(*average_beat(window, made.beat_at, spec.beat))
+    assert made.scale == pytest.approx(np.sqrt(np.mean(beat**2)))
+    np.testing.assert_allclose(made.signal, np.clip(beat / made.scale, -spec.clip, spec.clip), atol=1e-5)
     assert made.signal.dtype == np.float32
-    assert made.signal.shape == (6, spec.window_samples)
+    assert made.signal.shape == (6, spec.beat.n_samples)
     assert made.window_start_s == pytest.approx(conditioned.seconds(20))
 
 
 def test_outliers_are_clipped_to_the_stated_bound(spec):
     pair = 0.01 * noise(5000)
-    pair[0, 2500:2510] += 100
-    made = preprocess.apply(record_of(pair), spec)
-    assert np.abs(made.signal).max() == spec.clip
+    for at in range(500, 4700, 400):
+        pair[:, at : at + 12] += np.array([[100.0], [20.0]])
+    made = preprocess.apply(record_of(pair), replace(spec, clip=3.0))
+    assert np.abs(made.signal).max() == 3.0
+    assert np.abs(preprocess.apply(record_of(pair), replace(spec, clip=100.0)).signal).max() > 3.0
 
 
 def test_filtering_then_deriving_equals_deriving_then_filtering(spec):
-    pair = simulate(Heart(), 10.0, 500.0, 3, ("I", "II")).signal_mv.astype(np.float64)
+    pair = heart().signal_mv.astype(np.float64)
     derived_after = derive_limb_leads(*condition(record_of(pair), spec).pair)
     six, taps = derive_limb_leads(*pair), np.array(spec.band.taps)
     filtered = [np.convolve(lead, taps, mode="valid") for lead in resample(six, 500.0, spec.resampler)[0]]
@@ -245,9 +254,9 @@ def test_exactly_what_a_long_gap_touches_is_excluded(spec, fs_hz, place):
 def test_a_window_that_touches_a_long_gap_is_refused_and_others_are_not(spec):
     gaps = np.zeros(10000, dtype=bool)
     gaps[1500:1600] = True
-    conditioned = condition(record_of(noise(10000), gaps=gaps), spec)
+    conditioned = condition(replace(heart(20.0), gaps=gaps), spec)
     past = int(np.flatnonzero(conditioned.excluded)[-1]) + 1
-    assert cut(conditioned, spec, past).signal.shape == (6, spec.window_samples)
+    assert cut(conditioned, spec, past).signal.shape == (6, spec.beat.n_samples)
     for start in (0, past - 1, past - spec.window_samples):
         with pytest.raises(UnusableRecordingError, match="wholly inside clean signal"):
             cut(conditioned, spec, start)
@@ -262,7 +271,7 @@ def test_gaps_of_any_measured_limb_lead_count_and_those_of_chest_leads_do_not(sp
 
 
 def test_windows_outside_the_signal_are_refused(spec):
-    conditioned = condition(record_of(noise(5000)), spec)
+    conditioned = condition(heart(), spec)
     last = conditioned.pair.shape[1] - spec.window_samples
     cut(conditioned, spec, last)
     for start in (-1, last + 1):
@@ -270,10 +279,17 @@ def test_windows_outside_the_signal_are_refused(spec):
             cut(conditioned, spec, start)
 
 
-def test_a_flat_window_is_refused(spec):
-    flat = Conditioned(np.zeros((2, 1000)), np.zeros(1000, dtype=bool), 0, 125.0)
-    with pytest.raises(UnusableRecordingError, match="flat"):
-        cut(flat, spec)
+@pytest.mark.parametrize("signal", [np.zeros((2, 1000)), noise(1000)], ids=["flat", "noise"])
+def test_a_window_without_beats_that_resemble_each_other_is_refused(spec, signal):
+    with pytest.raises(UnusableRecordingError, match="too few heartbeats that resemble each other"):
+        cut(Conditioned(signal, np.zeros(1000, dtype=bool), 0, 125.0), spec)
+
+
+def test_the_input_does_not_depend_on_where_in_the_window_the_beats_lie(spec):
+    conditioned = condition(heart(), spec)
+    inputs = [cut(conditioned, spec, start).signal for start in (0, 17, 60)]
+    for other in inputs[1:]:
+        assert np.corrcoef(inputs[0].ravel(), other.ravel())[0, 1] > 0.999
 
 
 @pytest.mark.parametrize("fs_hz", [99.9, 50.0, 1.0])
@@ -297,7 +313,8 @@ def test_a_short_recording_says_how_many_seconds_more(spec, duration_s, next_ste
 @pytest.mark.parametrize("fs_hz", RATES_HZ)
 def test_the_seconds_asked_for_are_enough(spec, fs_hz):
     n_samples = int(np.ceil(spec.required_s * fs_hz))
-    assert preprocess.apply(record_of(noise(n_samples), fs_hz), spec).signal.shape == (6, spec.window_samples)
+    made = preprocess.apply(heart(n_samples / fs_hz, fs_hz), spec)
+    assert made.signal.shape == (6, spec.beat.n_samples)
 
 
 def test_a_ten_second_file_is_long_enough(spec):

@@ -179,7 +179,7 @@ def test_the_result_has_its_stable_keys(run, shipped, heart_record, duration_s):
     assert result["schema"] == "lsemvae-edge/screening-result/1"
     assert set(result["tasks"]) == {task.name for task in shipped.spec.tasks} == {"right_heart_pattern", "heart_side"}
     for task in result["tasks"].values():
-        assert set(task) >= {"outcome", "probability", "reason"}
+        assert set(task) >= {"outcome", "probability", "reason", "lead_contributions"}
     assert set(result["quality"]["leads"]) == set(LIMB_LEADS)
     for lead in result["quality"]["leads"].values():
         assert set(lead) >= {"usable", "flags"}
@@ -199,6 +199,8 @@ def test_a_probability_is_given_whenever_the_model_ran(run, heart):
         assert 0 <= result.tasks["right_heart_pattern"].probability <= 1
         for task in result.tasks.values():
             assert (task.probability is None) == (task.outcome == "not_asked")
+            assert (task.lead_contributions is None) == (task.probability is None)
+        assert set(result.tasks["right_heart_pattern"].lead_contributions) == set(LIMB_LEADS)
     assert not model_ran(refused)
     assert all(task.probability is None for task in refused.tasks.values())
     assert all(task.outcome == INCONCLUSIVE and task.reason for task in refused.tasks.values())
@@ -344,9 +346,9 @@ def test_the_window_is_chosen_by_quality_and_the_model_runs_once(shipped, sessio
     class Counting:
         runtime, model = session.runtime, session.model
 
-        def run(self, signal):
+        def run(self, signal, mask=None):
             calls.append(signal)
-            return session.run(signal)
+            return session.run(signal, mask)
 
     record = contact_loss(heart_record(30.0), 4.0, 4.5)
     result = screen(record, shipped, session=Counting())

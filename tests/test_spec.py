@@ -3,15 +3,18 @@
 import json
 from dataclasses import asdict, replace
 
+import numpy as np
 import pytest
 
 from lsemvae_edge.errors import BundleError, ExitCode
-from lsemvae_edge.spec import ModelSpec, from_dict
+from lsemvae_edge.spec import LatentSpec, ModelSpec, from_dict
+
+LATENT = LatentSpec(mean=(1.0, -1.0), whitening=((2.0, 0.0), (0.0, 0.5)), max_distance=3.0)
 
 
 @pytest.fixture
 def parsed(model_spec):
-    return json.loads(json.dumps(asdict(model_spec)))
+    return json.loads(json.dumps(asdict(replace(model_spec, latent=LATENT))))
 
 
 def at(parsed, path):
@@ -21,13 +24,15 @@ def at(parsed, path):
 
 
 def test_a_contract_survives_json_exactly(model_spec, parsed):
-    assert from_dict(ModelSpec, parsed) == model_spec
+    assert from_dict(ModelSpec, parsed) == replace(model_spec, latent=LATENT)
+    assert from_dict(ModelSpec, json.loads(json.dumps(asdict(model_spec)))) == model_spec
 
 
 def test_durations_follow_from_the_samples(model_spec):
     spec = model_spec.preprocess
     assert spec.fs_hz == 125.0
     assert spec.window_s == pytest.approx(928 / 125)
+    assert spec.beat.n_samples == spec.beat.before_samples + spec.beat.after_samples == 100
     assert spec.context_s == pytest.approx(0.064 + 118 / 125)
     assert spec.required_s == pytest.approx(spec.window_s + 2 * spec.context_s)
 
@@ -40,10 +45,12 @@ PLACES = [
     ((), "manifest"),
     (("preprocess",), "manifest.preprocess"),
     (("preprocess", "band"), "manifest.preprocess.band"),
+    (("preprocess", "beat"), "manifest.preprocess.beat"),
     (("quality",), "manifest.quality"),
     (("tasks", 1), r"manifest.tasks\[1\]"),
     (("tasks", 1, "asked_if"), r"manifest.tasks\[1\].asked_if"),
     (("guards", 0), r"manifest.guards\[0\]"),
+    (("latent",), "manifest.latent"),
     (("intended_use",), "manifest.intended_use"),
 ]
 
@@ -85,7 +92,10 @@ def test_every_missing_key_is_refused_where_it_should_stand(parsed, path, where)
         (("tasks", 1, "asked_if", "min_probability"), True, r"manifest.tasks\[1\].asked_if.min_probability"),
         (("guards", 0, "kind"), "too_old", r"manifest.guards\[0\].kind"),
         (("guards", 0, "max_logit"), None, r"manifest.guards\[0\].max_logit"),
+        (("tasks", 0, "lead_baseline", 5), None, r"manifest.tasks\[0\].lead_baseline\[5\]"),
+        (("latent", "whitening", 1, 0), "0", r"manifest.latent.whitening\[1\]\[0\]"),
         (("preprocess", "window_samples"), 928.0, "manifest.preprocess.window_samples"),
+        (("preprocess", "beat", "min_beats"), 3.0, "manifest.preprocess.beat.min_beats"),
         (("preprocess", "band", "taps", 7), "0", r"manifest.preprocess.band.taps\[7\]"),
         (("quality", "max_windows_judged"), True, "manifest.quality.max_windows_judged"),
         (("quality", "rate_bpm"), [1.0], "manifest.quality.rate_bpm"),
@@ -166,7 +176,13 @@ def test_band_filters_without_linear_phase_are_refused(parsed):
 
 @pytest.mark.parametrize(
     "path",
-    [("preprocess", "band", "taps", 118), ("tasks", 0, "calibration", "slope"), ("guards", 0, "max_logit")],
+    [
+        ("preprocess", "band", "taps", 118),
+        ("tasks", 0, "calibration", "slope"),
+        ("guards", 0, "max_logit"),
+        ("latent", "mean", 0),
+        ("latent", "max_distance"),
+    ],
 )
 def test_numbers_that_are_not_finite_are_refused_everywhere(parsed, path):
     at(parsed, path[:-1])[path[-1]] = float("nan")
@@ -178,3 +194,50 @@ def test_two_tasks_of_one_name_are_refused(parsed):
     parsed["tasks"][1].update(name="right_heart_pattern", asked_if=None)
     with pytest.raises(BundleError, match="right_heart_pattern"):
         from_dict(ModelSpec, parsed)
+
+
+def test_a_baseline_has_one_value_for_each_lead(parsed):
+    parsed["tasks"][1]["lead_baseline"].pop()
+    with pytest.raises(BundleError, match="heart_side has a baseline of 5 of 6 leads"):
+        from_dict(ModelSpec, parsed)
+
+
+def test_the_latent_distance_is_mahalanobis():
+    rng = np.random.default_rng(0)
+    means = rng.normal(size=(500, 3)) @ rng.normal(size=(3, 3)) + 5.0
+    covariance = np.cov(means.T)
+    whitening = np.linalg.inv(np.linalg.cholesky(covariance))
+    latent = LatentSpec(tuple(means.mean(axis=0)), tuple(map(tuple, whitening)), 5.0)
+    for mu in means[:5]:
+        off = mu - means.mean(axis=0)
+        assert latent.distance(mu) == pytest.approx(np.sqrt(off @ np.linalg.inv(covariance) @ off))
+    assert latent.distance(latent.mean) == 0.0
+    assert LATENT.distance(np.array([2.0, 1.0], dtype=np.float32)) == pytest.approx(np.sqrt(4.0 + 1.0))
+
+
+@pytest.mark.parametrize("size", [1, 3])
+def test_the_distance_of_another_latent_space_is_refused(size):
+    with pytest.raises(BundleError, match="describes 2 latent values"):
+        LATENT.distance(np.zeros(size))
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"mean": ()},
+        {"whitening": ()},
+        {"mean": (1.0, 2.0, 3.0)},
+        {"whitening": ((1.0, 0.0), (1.0,))},
+        {"max_distance": 0.0},
+        {"max_distance": -1.0},
+    ],
+    ids=lambda changes: "-".join(changes),
+)
+def test_a_latent_space_that_does_not_fit_itself_is_refused(changes):
+    with pytest.raises(BundleError, match="latent space"):
+        replace(LATENT, **changes)
+
+
+def test_a_whitening_may_leave_directions_out():
+    latent = replace(LATENT, whitening=((1.0, 0.0),))
+    assert latent.distance([4.0, 100.0]) == pytest.approx(3.0)

@@ -1,24 +1,7 @@
-"""What portable recorders and hands do to a signal, in batches of conditioned leads I and II.
+"""What portable recorders and hands do to a signal, in batches of conditioned leads (batch, n_leads, n_samples)."""
 
-All functions take and return tensors (batch, 2, n_samples) at the model's rate.
-"""
-
-import numpy as np
 import torch
 from torch import Tensor
-
-from lsemvae_edge.leads import LIMB_MATRIX
-from lsemvae_edge.synthetic.faults import SWAPS
-
-SWAP_KINDS = tuple(SWAPS)
-
-
-def crop(pairs: Tensor, length: int, generator: torch.Generator) -> Tensor:
-    """Cut a window at a random place of each recording."""
-    slack = pairs.shape[-1] - length
-    starts = torch.randint(0, slack + 1, (len(pairs), 1), generator=generator)
-    index = (starts + torch.arange(length))[:, None, :].expand(-1, pairs.shape[1], -1)
-    return pairs.gather(2, index)
 
 
 def degrade(pairs: Tensor, fs_hz: float, generator: torch.Generator) -> Tensor:
@@ -40,27 +23,6 @@ def degrade(pairs: Tensor, fs_hz: float, generator: torch.Generator) -> Tensor:
     filtered = torch.where(_coin(batch, 0.5, generator) > 0, torch.fft.irfft(spectrum * band, n=length), pairs)
     noisy: Tensor = filtered + rms * (level * noise + sway * wander)
     return noisy
-
-
-def perturb(pairs: Tensor, generator: torch.Generator) -> Tensor:
-    """Turn and stretch the frontal plane a little, as another body or electrode placement does."""
-    jitter = 0.06 * torch.randn(len(pairs), 2, 2, generator=generator)
-    turned: Tensor = (torch.eye(2) + jitter) @ pairs
-    return turned
-
-
-def swap(pairs: Tensor, generator: torch.Generator) -> Tensor:
-    """Apply a random electrode permutation or inversion to each recording."""
-    maps = torch.tensor(np.stack([SWAPS[kind] for kind in SWAP_KINDS]), dtype=pairs.dtype)
-    chosen = torch.randint(0, len(SWAP_KINDS), (len(pairs),), generator=generator)
-    return maps[chosen] @ pairs
-
-
-def to_input(pairs: Tensor, clip: float) -> Tensor:
-    """Derive, scale and clip as `lsemvae_edge.preprocess.cut` does: (batch, 6, 1, n_samples)."""
-    six = torch.tensor(LIMB_MATRIX, dtype=pairs.dtype) @ pairs
-    scale = six.pow(2).mean(dim=(1, 2), keepdim=True).sqrt().clamp(min=1e-9)
-    return (six / scale).clamp(-clip, clip)[:, :, None, :]
 
 
 def _uniform(batch: int, low: float, high: float, generator: torch.Generator) -> Tensor:

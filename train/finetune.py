@@ -19,7 +19,6 @@ from lsemvae_edge.model import LSEMVAE
 from lsemvae_edge.model.baselines import PlainCNN, XResNet1d
 from lsemvae_edge.model.classifier import LatentClassifier, PooledClassifier
 from lsemvae_edge.train import augment, windows
-from lsemvae_edge.train.fit import follow
 from lsemvae_edge.train.sampling import hide_leads
 from lsemvae_edge.train.shards import Shards
 
@@ -292,6 +291,16 @@ def predict_network(
         ]
         parts.append(torch.stack(views).mean(0))
     return torch.sigmoid(torch.cat(parts)).numpy()
+
+
+@torch.no_grad()
+def follow(average: nn.Module, model: nn.Module, decay: float) -> None:
+    """Move an exponential average of weights towards a model; counters are copied."""
+    for kept, new in zip(average.state_dict().values(), model.state_dict().values(), strict=True):
+        if kept.is_floating_point():
+            kept.lerp_(new, 1 - decay)
+        else:
+            kept.copy_(new)
 
 
 def _compose(

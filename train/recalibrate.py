@@ -19,7 +19,7 @@ from lsemvae_edge.errors import BadInputError, LsemvaeError
 from lsemvae_edge.result import INCONCLUSIVE, NOT_ASKED, TaskResult
 from lsemvae_edge.runtime import Output, Session, open_session
 from lsemvae_edge.spec import AskedIf, ModelSpec, TaskSpec
-from lsemvae_edge.train.calibrate import PRIMARY_SENSITIVITY, refit
+from lsemvae_edge.train.calibrate import MISSED, refit
 from lsemvae_edge.train.datasets.cohort_check import check_cohort
 from lsemvae_edge.train.datasets.entry import DataSet, Entry, Problems, kind_of
 
@@ -130,7 +130,7 @@ def recalibrate(
     cohort: DataSet,
     *,
     prevalence: float | None = None,
-    sensitivity: float = PRIMARY_SENSITIVITY,
+    sensitivity: float = 1 - MISSED,
     say: Say,
 ) -> Recalibration:
     """Refit calibration and thresholds of a bundle's tasks on a site's labelled recordings.
@@ -143,7 +143,7 @@ def recalibrate(
     prevalence : float, optional
         Share of positives where the bundle will be used; by default that of the cohort.
     sensitivity : float
-        Share of the cohort's positives that the primary task's threshold finds.
+        Share of positives that the thresholds find, with the confidence of `lsemvae_edge.train.calibrate`.
     say : callable
 
     Raises
@@ -284,7 +284,7 @@ def _refitted(
         known = chosen & (truths[task.name] >= 0)
         logits = np.array([heard[i].output.logits[task.output] for i in np.flatnonzero(known).tolist()])
         field = prevalence if task.role == "primary" else None
-        fitted = refit(task, truths[task.name][known], logits, sensitivity=sensitivity, prevalence=field)
+        fitted = refit(task, truths[task.name][known], logits, missed=1 - sensitivity, prevalence=field)
         if fitted.calibration.slope <= 0:
             raise BadInputError(
                 f"The model does not tell the cohort's classes of {task.name} apart; no threshold can help.",

@@ -1,7 +1,8 @@
 """What the full-precision models read: from a recording to twelve leads of one rate and length.
 
 ``reference`` is the published recipe, lead by lead, so that amplitude relations between leads are lost. ``edge`` is the
-conditioning of the six-lead device with the chest leads beside it and one scale for the whole recording.
+conditioning of the six-lead device with the chest leads beside it and one scale for the whole recording. ``beat`` is
+the average beat of that, which the student reads.
 """
 
 import json
@@ -20,6 +21,7 @@ from numpy.typing import NDArray
 from scipy.signal import butter, resample_poly, sosfilt, sosfilt_zi
 
 from lsemvae_edge import preprocess
+from lsemvae_edge.beats import align_beats, average_beat
 from lsemvae_edge.errors import BadInputError, UnusableRecordingError, UsageError
 from lsemvae_edge.leads import LIMB_LEADS, PRECORDIAL_LEADS, STANDARD_12, derive_limb_leads, solve_i_ii
 from lsemvae_edge.record import Record
@@ -27,6 +29,10 @@ from lsemvae_edge.spec import PreprocessSpec
 
 FLAT = 1e-9
 """What remains of a lead after filtering, over its largest raw value, at or below which it is rounding, not signal."""
+
+EDGE_SAMPLES = 992
+"""9.96 s at 300 Hz, the shortest recording of the six-lead device, gives 993 conditioned ones; a window takes 928."""
+_CONDITIONING = ("max_bridge_s", "resampler", "band")
 
 
 class Reason(StrEnum):
@@ -38,6 +44,7 @@ class Reason(StrEnum):
     SHORT = "recording too short"
     GAP = "long gap"
     RATE = "sampling rate too low"
+    BEATS = "too few beats that resemble each other"
 
 
 class RejectedError(BadInputError):
@@ -162,76 +169,51 @@ class EdgeRecipe(InputRecipe):
 
     name: str = "edge"
     fs_hz: float = preprocess.DEFAULT_FS_HZ
-    # 9.96 s at 300 Hz, the shortest recording of the six-lead device, gives 993 samples; a window takes 928.
-    n_samples: int = 992
+    n_samples: int = EDGE_SAMPLES
 
     def apply(self, record: Record) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
         """Turn a recording into a model's input; see `InputRecipe.apply`."""
-        spec = _edge_spec()
-        if record.fs_hz < spec.resampler.min_input_hz:
-            raise RejectedError(
-                Reason.RATE,
-                f"The recording has {record.fs_hz:g} samples a second; {spec.resampler.min_input_hz:g} are needed.",
-            )
-        pair = self._pair(record, spec)
-        signal = np.zeros((len(self.leads), self.n_samples))
-        signal[: len(LIMB_LEADS)] = derive_limb_leads(pair[0], pair[1])
-        present = np.zeros(len(self.leads), dtype=bool)
-        present[: len(LIMB_LEADS)] = True
-        for name in PRECORDIAL_LEADS:
-            lead = self._chest(record, name, spec)
-            if lead is not None:
-                row = self.leads.index(name)
-                signal[row], present[row] = lead, True
-        scale = np.sqrt(np.mean(signal[: len(LIMB_LEADS)] ** 2))
-        return (signal / scale).astype(np.float32), present
+        signal, present = _conditioned(record, self.n_samples)
+        return _scaled(signal), present
 
     def to_dict(self) -> dict[str, Any]:
         """Return all that decides the numbers, the device's filters by their digest."""
-        conditioning = json.dumps(asdict(_edge_spec()), sort_keys=True).encode()
-        return {**super().to_dict(), "conditioning_sha256": sha256(conditioning).hexdigest()}
-
-    def _pair(self, record: Record, spec: PreprocessSpec) -> NDArray[np.float64]:
-        limb = record.limb()
-        for name, lead in limb.items():
-            if not np.isfinite(lead).any():
-                raise RejectedError(Reason.EMPTY_LEAD, f"Lead {name} holds no sample.")
-        if solve_i_ii(limb) is None:
-            have = ", ".join(limb) or "none"
-            raise RejectedError(Reason.LEADS, f"Two limb leads are needed; the recording has {have}.")
-        try:
-            conditioned = preprocess.condition(record, spec)
-        except UnusableRecordingError as error:
-            too_short = record.duration_s < spec.required_s
-            raise RejectedError(Reason.SHORT if too_short else Reason.GAP, error.message) from error
-        pair = conditioned.pair[:, : self.n_samples]
-        if pair.shape[1] < self.n_samples:
-            raise RejectedError(
-                Reason.SHORT,
-                f"{record.duration_s:.2f} s give {pair.shape[1]} samples; {self.n_samples} are needed.",
-            )
-        if conditioned.excluded[: self.n_samples].any():
-            raise RejectedError(Reason.GAP, "The limb leads have a gap too long to bridge.")
-        if np.sqrt(np.mean(pair**2)) <= FLAT * max(np.nanmax(np.abs(lead)) for lead in limb.values()):
-            raise RejectedError(Reason.FLAT_LEAD, "The limb leads are constant.")
-        return pair
-
-    def _chest(self, record: Record, name: str, spec: PreprocessSpec) -> NDArray[np.float64] | None:
-        """Condition one chest lead (n_samples,), or None where it is as good as absent."""
-        if name not in record.leads:
-            return None
-        row = record.leads.index(name)
-        raw, gaps = record.signal_mv[row : row + 1].astype(np.float64), record.gaps[row]
-        if gaps.all():
-            return None
-        filtered, excluded, _ = preprocess.band_limit(raw, gaps, record.fs_hz, spec)
-        lead = filtered[0, : self.n_samples]
-        if excluded[: self.n_samples].any() or np.sqrt(np.mean(lead**2)) <= FLAT * np.nanmax(np.abs(raw)):
-            return None
-        return lead
+        spec = asdict(preprocess.default_spec())
+        return {**super().to_dict(), "conditioning_sha256": _digest({key: spec[key] for key in _CONDITIONING})}
 
 
-RECIPES: Mapping[str, InputRecipe] = MappingProxyType({"reference": ReferenceRecipe(), "edge": EdgeRecipe()})
+@dataclass(frozen=True)
+class BeatRecipe(InputRecipe):
+    """The device's input, twelve leads wide: the average beat of the middle window, one scale for all leads.
+
+    Leads are needed and may be absent as in `EdgeRecipe`.
+    """
+
+    name: str = "beat"
+    fs_hz: float = preprocess.DEFAULT_FS_HZ
+    n_samples: int = preprocess.default_spec().beat.n_samples
+
+    def apply(self, record: Record) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+        """Turn a recording into a model's input; see `InputRecipe.apply`."""
+        spec = preprocess.default_spec()
+        signal, present = _conditioned(record, EDGE_SAMPLES)
+        begin = (EDGE_SAMPLES - spec.window_samples) // 2
+        window = signal[:, begin : begin + spec.window_samples]
+        at = align_beats(window[:2], self.fs_hz, spec.beat)
+        if at is None:
+            raise RejectedError(Reason.BEATS, "The window has too few heartbeats that resemble each other.")
+        beat = average_beat(window, at, spec.beat)
+        beat[: len(LIMB_LEADS)] = derive_limb_leads(beat[0], beat[1])
+        return _scaled(beat), present
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return all that decides the numbers, the device's filters by their digest."""
+        return {**super().to_dict(), "conditioning_sha256": _digest(asdict(preprocess.default_spec()))}
+
+
+RECIPES: Mapping[str, InputRecipe] = MappingProxyType(
+    {"reference": ReferenceRecipe(), "edge": EdgeRecipe(), "beat": BeatRecipe()}
+)
 
 
 def recipe(name: str) -> InputRecipe:
@@ -353,6 +335,71 @@ def _moving_sum(signal: NDArray[np.float64], width: int) -> NDArray[np.float64]:
         power *= 2
 
 
-@lru_cache(maxsize=1)
-def _edge_spec() -> PreprocessSpec:
-    return preprocess.default_spec()
+def _conditioned(record: Record, n_samples: int) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    """Condition the leads of a recording (12, n_samples) as the device does, and say which are there."""
+    spec = preprocess.default_spec()
+    if record.fs_hz < spec.resampler.min_input_hz:
+        raise RejectedError(
+            Reason.RATE,
+            f"The recording has {record.fs_hz:g} samples a second; {spec.resampler.min_input_hz:g} are needed.",
+        )
+    pair = _pair(record, spec, n_samples)
+    signal = np.zeros((len(STANDARD_12), n_samples))
+    signal[: len(LIMB_LEADS)] = derive_limb_leads(pair[0], pair[1])
+    present = np.zeros(len(STANDARD_12), dtype=bool)
+    present[: len(LIMB_LEADS)] = True
+    for name in PRECORDIAL_LEADS:
+        lead = _chest(record, name, spec, n_samples)
+        if lead is not None:
+            row = STANDARD_12.index(name)
+            signal[row], present[row] = lead, True
+    return signal, present
+
+
+def _scaled(signal: NDArray[np.float64]) -> NDArray[np.float32]:
+    """Divide all leads by the root mean square over the limb leads."""
+    return (signal / np.sqrt(np.mean(signal[: len(LIMB_LEADS)] ** 2))).astype(np.float32)
+
+
+def _pair(record: Record, spec: PreprocessSpec, n_samples: int) -> NDArray[np.float64]:
+    limb = record.limb()
+    for name, lead in limb.items():
+        if not np.isfinite(lead).any():
+            raise RejectedError(Reason.EMPTY_LEAD, f"Lead {name} holds no sample.")
+    if solve_i_ii(limb) is None:
+        have = ", ".join(limb) or "none"
+        raise RejectedError(Reason.LEADS, f"Two limb leads are needed; the recording has {have}.")
+    try:
+        conditioned = preprocess.condition(record, spec)
+    except UnusableRecordingError as error:
+        too_short = record.duration_s < spec.required_s
+        raise RejectedError(Reason.SHORT if too_short else Reason.GAP, error.message) from error
+    pair = conditioned.pair[:, :n_samples]
+    if pair.shape[1] < n_samples:
+        raise RejectedError(
+            Reason.SHORT, f"{record.duration_s:.2f} s give {pair.shape[1]} samples; {n_samples} are needed."
+        )
+    if conditioned.excluded[:n_samples].any():
+        raise RejectedError(Reason.GAP, "The limb leads have a gap too long to bridge.")
+    if np.sqrt(np.mean(pair**2)) <= FLAT * max(np.nanmax(np.abs(lead)) for lead in limb.values()):
+        raise RejectedError(Reason.FLAT_LEAD, "The limb leads are constant.")
+    return pair
+
+
+def _chest(record: Record, name: str, spec: PreprocessSpec, n_samples: int) -> NDArray[np.float64] | None:
+    """Condition one chest lead (n_samples,), or None where it is as good as absent."""
+    if name not in record.leads:
+        return None
+    row = record.leads.index(name)
+    raw, gaps = record.signal_mv[row : row + 1].astype(np.float64), record.gaps[row]
+    if gaps.all():
+        return None
+    filtered, excluded, _ = preprocess.band_limit(raw, gaps, record.fs_hz, spec)
+    lead = filtered[0, :n_samples]
+    if excluded[:n_samples].any() or np.sqrt(np.mean(lead**2)) <= FLAT * np.nanmax(np.abs(raw)):
+        return None
+    return lead
+
+
+def _digest(described: Mapping[str, Any]) -> str:
+    return sha256(json.dumps(described, sort_keys=True).encode()).hexdigest()

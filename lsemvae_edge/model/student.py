@@ -1,10 +1,11 @@
-"""The six-lead student: one small convolutional encoder for each lead, hierarchical expert fusion, task heads.
+"""The six-lead student: one small convolutional encoder for each lead, hierarchical expert fusion, additive heads.
 
 The layout (4-D tensors, per-lead ``Conv2d((1, k))``, odd kernels with symmetric padding, average pool) is the one
 that every embedded runtime lowers whole to int8; the fusion stays in floating point.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -22,12 +23,41 @@ class StudentConfig:
     n_leads: int = 6
     n_outputs: int = 4
     channels: tuple[int, ...] = (16, 24, 32, 48)
-    kernels: tuple[int, ...] = (15, 5, 5, 5)
-    strides: tuple[int, ...] = (4, 2, 2, 2)
+    kernels: tuple[int, ...] = (7, 5, 5, 5)
+    strides: tuple[int, ...] = (2, 2, 2, 2)
     latent_dim: int = 32
-    hidden: int = 64
     groups: tuple[tuple[int, ...], ...] = ((0, 1, 2), (3, 4, 5))
     dropout: float = 0.2
+
+
+SIZES: dict[str, StudentConfig] = {
+    "tiny": StudentConfig(channels=(12, 16, 24, 32), latent_dim=24),
+    "small": StudentConfig(),
+    "base": StudentConfig(channels=(24, 32, 48, 64), latent_dim=48),
+}
+"""Students by name, found by `bench sizes`: ``tiny`` for microcontrollers, ``small`` for the kiosk, ``base``."""
+
+
+class StudentOutput(NamedTuple):
+    """What a student says of a batch.
+
+    Parameters
+    ----------
+    logits : Tensor (batch, n_outputs)
+    mu, logvar : Tensor (batch, latent_dim)
+        The fused posterior.
+    lead_mu, lead_logvar : Tensor (batch, n_leads * latent_dim)
+        The experts, lead by lead; those of an absent lead mean nothing.
+    contributions : Tensor (batch, n_leads * n_outputs)
+        What each lead adds to each logit, lead by lead; with the heads' bias they sum to ``logits``.
+    """
+
+    logits: Tensor
+    mu: Tensor
+    logvar: Tensor
+    lead_mu: Tensor
+    lead_logvar: Tensor
+    contributions: Tensor
 
 
 class LeadEncoder(nn.Module):
@@ -52,7 +82,7 @@ class LeadEncoder(nn.Module):
 
 
 class Student(nn.Module):
-    """Six leads in, logits and the fused posterior out.
+    """Six leads and a presence mask in, logits and posteriors out.
 
     Parameters
     ----------
@@ -60,32 +90,59 @@ class Student(nn.Module):
 
     Notes
     -----
-    ``forward`` takes (batch, n_leads, 1, n_samples) and returns ``logits (batch, n_outputs)``,
-    ``mu (batch, latent_dim)`` and ``logvar (batch, latent_dim)``. The heads read the fused posterior, in training mode
-    a sample of it (Kingma and Welling, arXiv:1312.6114), beside the means of the single leads, as the paper's
-    fine-tuning does.
+    ``forward`` takes the signal (batch, n_leads, 1, n_samples), absent leads zero, and the mask (batch, n_leads), 1
+    for a lead that is present; at least one is.
+
+    The heads are linear in the fused posterior's mean, in training mode in a sample of it (Kingma and Welling,
+    arXiv:1312.6114), and in the means of the single leads, which the paper's fine-tuning reads. As the fused mean is
+    itself a sum over leads (arXiv:2503.13470: means weighted by precision), every logit is one, too, and what a
+    lead contributes to a result follows without further passes through the model.
     """
 
     def __init__(self, config: StudentConfig | None = None) -> None:
         super().__init__()
         self.config = config or StudentConfig()
+        size, n_outputs = self.config.latent_dim, self.config.n_outputs
         self.encoders = nn.ModuleList(LeadEncoder(self.config) for _ in range(self.config.n_leads))
-        self.heads = nn.Sequential(
-            nn.Linear(self.config.latent_dim * (1 + self.config.n_leads), self.config.hidden),
-            nn.ReLU(),
-            nn.Dropout(self.config.dropout),
-            nn.Linear(self.config.hidden, self.config.n_outputs),
-        )
+        self.dropout = nn.Dropout(self.config.dropout)
+        self.fused_head = nn.Linear(size, n_outputs)
+        self.lead_heads = nn.ModuleList(nn.Linear(size, n_outputs, bias=False) for _ in range(self.config.n_leads))
+
+    def with_outputs(self, n_outputs: int) -> "Student":
+        """Return a copy in evaluation mode with the first outputs alone."""
+        kept = Student(replace(self.config, n_outputs=n_outputs))
+        heads = ("fused_head.", "lead_heads.")
+        state = {
+            name: value[:n_outputs] if name.startswith(heads) else value for name, value in self.state_dict().items()
+        }
+        kept.load_state_dict(state)
+        return channels_last(kept).eval()
 
     def encode(self, x: Tensor) -> list[tuple[Tensor, Tensor]]:
         """Return each lead's expert (mu, logvar), each (batch, latent_dim)."""
         return [encoder(x[:, i : i + 1]) for i, encoder in enumerate(self.encoders)]
 
-    def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def forward(self, x: Tensor, mask: Tensor) -> StudentOutput:
         experts = self.encode(x)
-        mu, logvar = hierarchical_fusion(experts, self.config.groups)
-        z = mu + torch.randn_like(mu) * torch.exp(0.5 * logvar) if self.training else mu
-        return self.heads(torch.cat([z, *(lead_mu for lead_mu, _ in experts)], dim=1)), mu, logvar
+        fused = hierarchical_fusion(experts, mask, self.config.groups)
+        terms = [
+            nn.functional.linear(self.dropout(part), self.fused_head.weight) + head(self.dropout(mu * mask[:, i : i + 1]))
+            for i, ((mu, _), part, head) in enumerate(zip(experts, fused.parts, self.lead_heads, strict=True))
+        ]
+        logits = terms[0] + self.fused_head.bias
+        for term in terms[1:]:
+            logits = logits + term
+        if self.training:
+            noise = torch.randn_like(fused.mu) * torch.exp(0.5 * fused.logvar)
+            logits = logits + nn.functional.linear(noise, self.fused_head.weight)
+        return StudentOutput(
+            logits,
+            fused.mu,
+            fused.logvar,
+            torch.cat([mu for mu, _ in experts], dim=1),
+            torch.cat([logvar for _, logvar in experts], dim=1),
+            torch.cat(terms, dim=1),
+        )
 
 
 def channels_last(student: Student) -> Student:

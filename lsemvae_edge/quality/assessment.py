@@ -5,10 +5,10 @@ from dataclasses import dataclass, fields, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from lsemvae_edge.beats import Beats, find_beats, frontal_vector, typical_beats
 from lsemvae_edge.leads import LIMB_LEADS, LIMB_MATRIX, consistency_residual, derive_limb_leads
 from lsemvae_edge.limits import QualityLimits
 from lsemvae_edge.preprocess import Conditioned
-from lsemvae_edge.quality.beats import Beats, find_beats, frontal_vector
 from lsemvae_edge.quality.contact import (
     ELECTRODE_ADVICE,
     FATAL_FLAGS,
@@ -18,15 +18,23 @@ from lsemvae_edge.quality.contact import (
     measure_leads,
 )
 from lsemvae_edge.quality.shape import Shape, measure
-from lsemvae_edge.quality.statistics import median, quantile
 from lsemvae_edge.quality.windows import rank_windows
 from lsemvae_edge.record import Record
 from lsemvae_edge.spec import PreprocessSpec
+from lsemvae_edge.statistics import median, quantile
 
 Array = NDArray[np.float64]
 
 FATAL_RECORD_FLAGS = frozenset(
-    {"no_window", "leads_inconsistent", "identical_leads", "wrong_scale", "not_an_ecg", "rate_implausible"}
+    {
+        "no_window",
+        "leads_inconsistent",
+        "identical_leads",
+        "wrong_scale",
+        "not_an_ecg",
+        "rate_implausible",
+        "few_alike_beats",
+    }
 )
 """Record-level flags with which nothing is analysed; ``rhythm_unreliable`` alone is left to the decision."""
 
@@ -44,6 +52,7 @@ _ADVICE = {
     "lead_off": "The contact is poor: moisten the skin under the electrodes and record again.",
     "rate_implausible": "No plausible heart rate was found: check all three contacts and record again.",
     "not_an_ecg": "No clear heartbeat was found: check all three contacts, keep still and record again.",
+    "few_alike_beats": "Too few heartbeats resemble each other: keep still and record again, for half a minute.",
 }
 """In order of what to put right first."""
 
@@ -86,7 +95,8 @@ class Quality:
         See `lsemvae_edge.leads.consistency_residual`, on steps of the signal, so that baseline wander
         does not hide a contradiction; None with two measured leads: not available, which is never good.
     failed_checks : tuple of str
-        Names of the bounds in `QualityLimits` behind ``not_an_ecg``.
+        Names of the bounds in `QualityLimits` behind ``not_an_ecg``, and ``min_beats`` of the `BeatSpec` behind
+        ``few_alike_beats``.
     """
 
     usable: bool
@@ -132,7 +142,7 @@ def assess(record: Record, conditioned: Conditioned, spec: PreprocessSpec, limit
     for start in starts.tolist():
         if any(abs(start - (seen.start or 0)) < distance for seen in judged):
             continue
-        judged.append(_judge(record, conditioned, vector, start, spec, limits, residual, record_flags))
+        judged.append(_judge(record, conditioned, start, spec, limits, residual, record_flags))
         if judged[-1].usable or record_flags or len(judged) == limits.max_windows_judged:
             break
     return judged[-1] if judged[-1].usable else judged[0]
@@ -157,7 +167,6 @@ def unusable(advice: str) -> Quality:
 def _judge(
     record: Record,
     conditioned: Conditioned,
-    vector: Array,
     start: int,
     spec: PreprocessSpec,
     limits: QualityLimits,
@@ -165,8 +174,11 @@ def _judge(
     record_flags: tuple[str, ...],
 ) -> Quality:
     fs_hz, stop = conditioned.fs_hz, start + spec.window_samples
-    pair, window = conditioned.pair[:, start:stop], vector[:, start:stop]
+    pair = conditioned.pair[:, start:stop]
+    # Of the window's own samples, as `preprocess.cut` does it, so that both find the same beats to the last bit.
+    window = frontal_vector(pair)
     beats = find_beats(window, fs_hz)
+    averaged = typical_beats(beats, fs_hz, spec.beat)
     shape = measure(window, beats, fs_hz, limits.min_beat_correlation)
     qrs_size = _qrs_size(window, beats, fs_hz)
     raw = _raw_window(record, conditioned.seconds(start), spec.window_s)
@@ -182,10 +194,11 @@ def _judge(
         "identical_leads": "rank_one" in failed and "identical_leads" not in record_flags,
         "not_an_ecg": bool(failed),
         "rate_implausible": rate is not None and not _within(rate, limits.rate_bpm),
+        "few_alike_beats": averaged is None,
         "rhythm_unreliable": not reliable,
     }
     flags = record_flags + tuple(name for name, found in noticed.items() if found)
-    unclear = bool(failed) or any(FATAL_FLAGS & set(found) for found in lead_flags.values())
+    unclear = bool(failed) or averaged is None or any(FATAL_FLAGS & set(found) for found in lead_flags.values())
     electrode = _electrode_at_fault(pair, lead_flags, fs_hz, limits) if unclear else None
     lost = leads_lost_with(electrode) if electrode else frozenset()
     leads = {
@@ -206,7 +219,7 @@ def _judge(
         heart_rate_bpm=rate,
         rhythm_reliable=reliable,
         einthoven_residual=residual,
-        failed_checks=failed,
+        failed_checks=failed if averaged is not None else (*failed, "min_beats"),
     )
 
 

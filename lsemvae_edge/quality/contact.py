@@ -6,10 +6,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from lsemvae_edge.beats import Beats
 from lsemvae_edge.leads import LIMB_LEADS, derive_limb_leads
 from lsemvae_edge.limits import QualityLimits
-from lsemvae_edge.quality.beats import Beats
-from lsemvae_edge.quality.statistics import median, quantile
+from lsemvae_edge.statistics import median, quantile
 
 Array = NDArray[np.float64]
 

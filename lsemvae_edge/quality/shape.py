@@ -5,8 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from lsemvae_edge.quality.beats import QRS_HALF_S, Beats, speed_envelope
-from lsemvae_edge.quality.statistics import median, quantile
+from lsemvae_edge.beats import QRS_HALF_S, Beats, speed_envelope
+from lsemvae_edge.statistics import median, quantile
 
 Array = NDArray[np.float64]
 

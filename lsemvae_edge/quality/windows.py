@@ -4,7 +4,7 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
-from lsemvae_edge.quality.statistics import median, quantile
+from lsemvae_edge.statistics import median, quantile
 
 Array = NDArray[np.float64]
 

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from lsemvae_edge.bundle import ModelFile
 from lsemvae_edge.errors import BundleError
-from lsemvae_edge.runtime.session import Output
+from lsemvae_edge.runtime.session import Output, by_lead, check_tensors, checked_mask
 
 
 class LiteRTSession:
@@ -24,35 +24,26 @@ class LiteRTSession:
         self._interpreter = interpreter
         inputs = {detail["name"]: detail for detail in interpreter.get_input_details()}
         outputs = {detail["name"]: detail for detail in interpreter.get_output_details()}
-        try:
-            self._input = inputs[model.input]
-            self._outputs = [outputs[name]["index"] for name in (model.logits, model.mu, model.logvar)]
-        except KeyError as error:
-            raise BundleError(f"{model.path} has no tensor {error.args[0]} that its manifest names.") from error
+        check_tensors(model, inputs, outputs)
+        self._input, self._mask = inputs[model.input], inputs[model.mask]
+        read = (model.logits, model.mu, model.logvar, model.contributions)
+        self._outputs = [outputs[name]["index"] for name in read]
 
-    def run(self, signal: NDArray[np.float32]) -> Output:
-        """Run the model on one input (n_leads, n_samples)."""
+    def run(self, signal: NDArray[np.float32], mask: NDArray[np.float32] | None = None) -> Output:
+        """Run the model on one input; see `Session.run`."""
         shape = tuple(self._input["shape"])
         if signal.shape != (shape[1], shape[3]):
             raise BundleError(f"The model takes {shape[1]} leads of {shape[3]} samples, not {signal.shape}.")
-        fed = self._quantize(signal)
+        fed = _quantized(signal, self._input)
+        present = _quantized(checked_mask(mask, shape[1]), self._mask)
         try:
             self._interpreter.set_tensor(self._input["index"], fed.reshape(shape))
+            self._interpreter.set_tensor(self._mask["index"], present[None])
             self._interpreter.invoke()
         except (ValueError, RuntimeError) as error:
             raise BundleError(f"{self.model.path} does not run in {self.runtime}: {error}") from error
-        logits, mu, logvar = (self._interpreter.get_tensor(index)[0] for index in self._outputs)
-        return Output(logits, mu, logvar, fed)
-
-    def _quantize(self, signal: NDArray[np.float32]) -> NDArray[Any]:
-        """Turn a float input into the model's input type (round half to even, saturate)."""
-        dtype = self._input["dtype"]
-        if dtype == np.float32:
-            return signal.astype(np.float32)
-        scale, zero_point = self._input["quantization"]
-        limits = np.iinfo(dtype)
-        steps: NDArray[Any] = np.clip(np.rint(signal / np.float32(scale)) + zero_point, limits.min, limits.max)
-        return steps.astype(dtype)
+        logits, mu, logvar, contributions = (self._interpreter.get_tensor(index)[0] for index in self._outputs)
+        return Output(logits, mu, logvar, by_lead(contributions, shape[1], logits.size), fed)
 
 
 def open_model(content: bytes, model: ModelFile, package: str, reference_kernels: bool = False) -> LiteRTSession:
@@ -72,3 +63,14 @@ def open_model(content: bytes, model: ModelFile, package: str, reference_kernels
     except (ValueError, RuntimeError) as error:
         raise BundleError(f"{model.path} does not load in {package}: {error}") from error
     return LiteRTSession(opened, model, "litert" if package == "ai_edge_litert" else "tflite-runtime")
+
+
+def _quantized(values: NDArray[np.float32], tensor: dict[str, Any]) -> NDArray[Any]:
+    """Turn floats into a tensor's type (round half to even, saturate)."""
+    dtype = tensor["dtype"]
+    if dtype == np.float32:
+        return values.astype(np.float32)
+    scale, zero_point = tensor["quantization"]
+    limits = np.iinfo(dtype)
+    steps: NDArray[Any] = np.clip(np.rint(values / np.float32(scale)) + zero_point, limits.min, limits.max)
+    return steps.astype(dtype)

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from lsemvae_edge.bundle import ModelFile
 from lsemvae_edge.errors import BundleError
-from lsemvae_edge.runtime.session import Output
+from lsemvae_edge.runtime.session import Output, by_lead, check_tensors, checked_mask
 
 
 class OnnxSession:
@@ -18,21 +18,27 @@ class OnnxSession:
     def __init__(self, session: Any, model: ModelFile) -> None:
         self.model = model
         self._session = session
-        self._shape = tuple(session.get_inputs()[0].shape)
+        shapes = {taken.name: tuple(taken.shape) for taken in session.get_inputs()}
+        check_tensors(model, shapes, {given.name for given in session.get_outputs()})
+        self._shape = shapes[model.input]
 
-    def run(self, signal: NDArray[np.float32]) -> Output:
-        """Run the model on one input (n_leads, n_samples)."""
+    def run(self, signal: NDArray[np.float32], mask: NDArray[np.float32] | None = None) -> Output:
+        """Run the model on one input; see `Session.run`."""
         if signal.shape != (self._shape[1], self._shape[3]):
             raise BundleError(
                 f"The model takes {self._shape[1]} leads of {self._shape[3]} samples, not {signal.shape}."
             )
-        names = [self.model.logits, self.model.mu, self.model.logvar]
+        names = [self.model.logits, self.model.mu, self.model.logvar, self.model.contributions]
         fed = signal.astype(np.float32)
+        taken = {
+            self.model.input: fed.reshape(self._shape),
+            self.model.mask: checked_mask(mask, self._shape[1])[None],
+        }
         try:
-            logits, mu, logvar = self._session.run(names, {self.model.input: fed.reshape(self._shape)})
+            logits, mu, logvar, contributions = self._session.run(names, taken)
         except Exception as error:
             raise BundleError(f"{self.model.path} does not run in {self.runtime}: {error}") from error
-        return Output(logits[0], mu[0], logvar[0], fed)
+        return Output(logits[0], mu[0], logvar[0], by_lead(contributions[0], self._shape[1], logits[0].size), fed)
 
 
 def open_model(content: bytes, model: ModelFile, package: str) -> OnnxSession:
@@ -46,8 +52,4 @@ def open_model(content: bytes, model: ModelFile, package: str) -> OnnxSession:
         session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
     except Exception as error:
         raise BundleError(f"{model.path} does not load in {package}: {error}") from error
-    declared = {value.name for value in (*session.get_inputs(), *session.get_outputs())}
-    missing = {model.input, model.logits, model.mu, model.logvar} - declared
-    if missing:
-        raise BundleError(f"{model.path} has no tensor {sorted(missing)[0]} that its manifest names.")
     return OnnxSession(session, model)

@@ -1,6 +1,6 @@
 """Choice of a runtime: by what is installed and by what the bundle holds."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from importlib import import_module
 from importlib.util import find_spec
@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lsemvae_edge.bundle import Bundle, ModelFile
-from lsemvae_edge.errors import RuntimeUnavailableError, UsageError
+from lsemvae_edge.errors import BundleError, RuntimeUnavailableError, UsageError
 
 
 @dataclass(frozen=True, eq=False)
@@ -22,13 +22,16 @@ class Output:
     logits : array (n_outputs,)
     mu, logvar : array (latent_dim,)
         The fused posterior.
-    fed : array
+    contributions : array (n_leads, n_outputs)
+        What each lead adds to each logit; of an absent lead, zero.
+    fed : array (n_leads, n_samples)
         The input as the model file took it, quantized if it takes integers.
     """
 
     logits: NDArray[np.float32]
     mu: NDArray[np.float32]
     logvar: NDArray[np.float32]
+    contributions: NDArray[np.float32]
     fed: NDArray[Any]
 
 
@@ -38,9 +41,66 @@ class Session(Protocol):
     runtime: str
     model: ModelFile
 
-    def run(self, signal: NDArray[np.float32]) -> Output:
-        """Run the model on one input (n_leads, n_samples)."""
+    def run(self, signal: NDArray[np.float32], mask: NDArray[np.float32] | None = None) -> Output:
+        """Run the model on one input.
+
+        Parameters
+        ----------
+        signal : array (n_leads, n_samples)
+            Rows of absent leads are zero.
+        mask : array (n_leads,), optional
+            1 for a lead that is present, 0 for one that is not; by default all are.
+
+        Raises
+        ------
+        BundleError
+            If the model takes another shape, or does not run.
+        """
         ...
+
+
+def check_tensors(model: ModelFile, inputs: Collection[str], outputs: Collection[str]) -> None:
+    """Compare the names of a file's tensors with those that its manifest gives.
+
+    Raises
+    ------
+    BundleError
+        If the file lacks one.
+    """
+    given = {model.logits, model.mu, model.logvar, model.lead_mu, model.lead_logvar, model.contributions}
+    missing = ({model.input, model.mask} - set(inputs)) | (given - set(outputs))
+    if missing:
+        raise BundleError(f"{model.path} has no tensor {min(missing)} that its manifest names.")
+
+
+def checked_mask(mask: NDArray[np.float32] | None, n_leads: int) -> NDArray[np.float32]:
+    """Return the mask (n_leads,) that a model is fed, by default of all leads.
+
+    Raises
+    ------
+    BundleError
+        If its shape is not the model's.
+    """
+    if mask is None:
+        return np.ones(n_leads, dtype=np.float32)
+    if mask.shape != (n_leads,):
+        raise BundleError(f"The model takes a mask of {n_leads} leads, not {mask.shape}.")
+    return mask.astype(np.float32)
+
+
+def by_lead(contributions: NDArray[np.float32], n_leads: int, n_outputs: int) -> NDArray[np.float32]:
+    """Return contributions (n_leads, n_outputs) of a flat tensor that holds them lead by lead.
+
+    Raises
+    ------
+    BundleError
+        If the tensor has another size.
+    """
+    if contributions.size != n_leads * n_outputs:
+        raise BundleError(
+            f"The model gives {contributions.size} contributions, not one of {n_leads} leads to {n_outputs} logits."
+        )
+    return contributions.reshape(n_leads, n_outputs)
 
 
 @dataclass(frozen=True)

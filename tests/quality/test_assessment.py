@@ -7,9 +7,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from lsemvae_edge.errors import UnusableRecordingError
 from lsemvae_edge.leads import LIMB_LEADS
 from lsemvae_edge.limits import QualityLimits
-from lsemvae_edge.preprocess import condition, default_spec
+from lsemvae_edge.preprocess import condition, cut, default_spec
 from lsemvae_edge.quality import Quality, assess
 from lsemvae_edge.record import Record
 from lsemvae_edge.synthetic.electrodes import add_noise, contact_loss, lead_off
@@ -183,6 +184,30 @@ def test_contradicting_leads_are_refused() -> None:
         quality = judged(with_lead(record, name, -record.signal_mv[record.leads.index(name)]))
         assert not quality.usable
         assert "leads_inconsistent" in quality.flags
+
+
+@given(rate_bpm=st.floats(20, 220), seed=st.integers(0, 50), snr_db=st.floats(0, 40), fibrillation=st.booleans())
+@settings(max_examples=60, deadline=None)
+def test_what_is_usable_has_an_average_beat(rate_bpm: float, seed: int, snr_db: float, fibrillation: bool) -> None:
+    record = two_leads(seed, heart=Heart(rate_bpm=rate_bpm, atrial_fibrillation=fibrillation), snr_db=snr_db)
+    conditioned = condition(record, SPEC)
+    quality = assess(record, conditioned, SPEC, LIMITS)
+    if quality.usable:
+        assert quality.start is not None
+        assert cut(conditioned, SPEC, quality.start).beat_at.size >= SPEC.beat.min_beats
+
+
+def test_too_few_beats_that_resemble_each_other_are_refused_with_advice() -> None:
+    record = two_leads()
+    conditioned = condition(record, SPEC)
+    demanding = replace(SPEC, beat=replace(SPEC.beat, min_beats=30))
+    quality = assess(record, conditioned, demanding, LIMITS)
+    assert not quality.usable
+    assert quality.flags == ("few_alike_beats",)
+    assert quality.failed_checks == ("min_beats",)
+    assert (quality.advice or "").startswith("Too few heartbeats resemble each other")
+    with pytest.raises(UnusableRecordingError, match="too few heartbeats"):
+        cut(conditioned, demanding, quality.start or 0)
 
 
 def test_the_clean_part_of_a_long_recording_is_found() -> None:

@@ -14,8 +14,9 @@ from lsemvae_edge.leads import LIMB_LEADS
 from lsemvae_edge.runtime import ENGINES, available, open_session
 from lsemvae_edge.runtime import session as runtime_session
 
-ONNX = ModelFile("model.onnx", "onnx", "fp32", "signal", "logits", "mu", "logvar")
-TFLITE_INT8 = ModelFile("model.tflite", "tflite", "int8", "in", "logits", "mu", "logvar")
+TENSORS = ("mask", "logits", "mu", "logvar", "lead_mu", "lead_logvar", "contributions")
+ONNX = ModelFile("model.onnx", "onnx", "fp32", "signal", *TENSORS)
+TFLITE_INT8 = ModelFile("model.tflite", "tflite", "int8", "in", *TENSORS)
 TFLITE_FLOAT = replace(TFLITE_INT8, path="float.tflite", precision="fp32")
 
 
@@ -123,7 +124,7 @@ def test_a_damaged_onnx_model_is_a_bundle_error(bundle_of, dummy_bundle, onnx_fi
 
 
 @pytest.mark.parametrize("runtime", ["litert", "onnxruntime"])
-@pytest.mark.parametrize("tensor", ["input", "logits", "mu", "logvar"])
+@pytest.mark.parametrize("tensor", ["input", *TENSORS])
 def test_a_tensor_that_the_file_does_not_have_is_a_bundle_error(
     small_bundle, onnx_file, rewritten, tmp_path, runtime, tensor
 ):
@@ -141,10 +142,16 @@ def session(request, two_format_bundle):
     return open_session(two_format_bundle, request.param)
 
 
-@pytest.mark.parametrize("shape", [(6, 927), (5, 928), (12, 928), (1, 6, 928), (928, 6), (928,)], ids=str)
+@pytest.mark.parametrize("shape", [(6, 99), (5, 100), (12, 100), (1, 6, 100), (100, 6), (100,)], ids=str)
 def test_an_input_of_the_wrong_shape_is_refused(session, shape):
-    with pytest.raises(BundleError, match="takes 6 leads of 928 samples"):
+    with pytest.raises(BundleError, match="takes 6 leads of 100 samples"):
         session.run(np.zeros(shape, dtype=np.float32))
+
+
+@pytest.mark.parametrize("shape", [(5,), (7,), (1, 6), ()], ids=str)
+def test_a_mask_of_the_wrong_shape_is_refused(session, simulated_inputs, shape):
+    with pytest.raises(BundleError, match="takes a mask of 6 leads"):
+        session.run(simulated_inputs[0], np.ones(shape, dtype=np.float32))
 
 
 def test_a_run_gives_one_row_of_each_output(session, simulated_inputs):
@@ -152,8 +159,40 @@ def test_a_run_gives_one_row_of_each_output(session, simulated_inputs):
     assert output.logits.shape == (4,)
     assert output.mu.shape == output.logvar.shape == (32,)
     assert output.logits.dtype == np.float32
-    assert output.fed.shape == (6, 928)
+    assert output.contributions.shape == (6, 4)
+    assert output.contributions.dtype == np.float32
+    assert output.fed.shape == (6, 100)
     assert output.fed.dtype == (np.int8 if session.model.precision == "int8" else np.float32)
+
+
+def test_without_a_mask_all_leads_are_present(session, simulated_inputs):
+    plain, masked = session.run(simulated_inputs[0]), session.run(simulated_inputs[0], np.ones(6, dtype=np.int64))
+    np.testing.assert_array_equal(plain.logits, masked.logits)
+    np.testing.assert_array_equal(plain.mu, masked.mu)
+
+
+def test_contributions_and_one_bias_make_the_logits(session, simulated_inputs):
+    outputs = [session.run(signal) for signal in simulated_inputs[:8]]
+    bias = np.stack([output.logits - output.contributions.sum(axis=0) for output in outputs])
+    np.testing.assert_allclose(bias, bias[:1].repeat(8, axis=0), atol=1e-3)
+
+
+@pytest.mark.parametrize("lead", range(6))
+def test_an_absent_lead_counts_for_nothing(session, simulated_inputs, lead):
+    signal, mask = simulated_inputs[0].copy(), np.ones(6, dtype=np.float32)
+    mask[lead] = 0
+    signal[lead] = 0
+    output = session.run(signal, mask)
+    np.testing.assert_array_equal(output.contributions[lead], 0)
+    assert np.isfinite(output.logits).all()
+    assert not np.array_equal(output.logits, session.run(simulated_inputs[0]).logits)
+
+
+def test_one_lead_alone_gives_numbers(session, simulated_inputs):
+    mask = np.eye(6, dtype=np.float32)[1]
+    output = session.run(simulated_inputs[0] * mask[:, None], mask)
+    assert np.isfinite([*output.logits, *output.mu, *output.logvar]).all()
+    assert np.count_nonzero(output.contributions.any(axis=1)) == 1
 
 
 def test_a_session_gives_the_same_numbers_again_and_keeps_no_hold_on_old_ones(session, simulated_inputs):
@@ -168,7 +207,7 @@ def test_a_session_gives_the_same_numbers_again_and_keeps_no_hold_on_old_ones(se
 def test_the_input_is_rounded_half_to_even_and_saturates(two_format_bundle):
     session = open_session(two_format_bundle, "litert")
     scale, zero_point = session._input["quantization"]
-    signal = np.zeros((6, 928), dtype=np.float32)
+    signal = np.zeros((6, 100), dtype=np.float32)
     steps = np.array([1e6, -1e6, 0.5, 1.5, 2.4], dtype=np.float32)
     signal[0, :5] = steps * np.float32(scale)
     fed = session.run(signal).fed.astype(int)
@@ -196,7 +235,7 @@ def test_int8_and_float_agree_in_outcome(two_format_bundle, simulated_inputs):
 def test_golden_vectors_hold_in_every_runtime(session, two_format_bundle):
     checks = golden.check(two_format_bundle, session)
     stages = {check.stage for check in checks}
-    assert {"filtered_mv", "input", "logits", "outcome"} <= stages
+    assert {"filtered_mv", "beat_at", "input", "logits", "contributions", "outcome"} <= stages
     assert ("fed" in stages) == (session.runtime == "litert")
     assert all(check.passed for check in checks if check.stage != "outcome")
     if session.runtime == "litert":
@@ -206,11 +245,12 @@ def test_golden_vectors_hold_in_every_runtime(session, two_format_bundle):
 def test_golden_vectors_find_another_model(small_bundle):
     known = dict(small_bundle.golden)
     known["logits"] = known["logits"] + np.float32(1)
+    known["contributions"] = known["contributions"] - np.float32(1)
     known["outcome"] = known["outcome"][:, ::-1]
     bundle = replace(small_bundle)
     bundle.__dict__["golden"] = known
     failed = {check.stage for check in golden.check(bundle, open_session(small_bundle)) if not check.passed}
-    assert failed == {"logits", "outcome"}
+    assert failed == {"logits", "contributions", "outcome"}
 
 
 def test_golden_vectors_of_other_stages_or_shapes_are_refused(small_bundle):

@@ -135,7 +135,7 @@ def data_folder() -> Path:
 
 
 def entries(folder: Path) -> list[Entry]:
-    """List the student's recordings in a folder: the packed subset, leads I and II, or the same of a PTB-XL download.
+    """List the student's recordings in a folder: the packed subset, or the same of a PTB-XL download.
 
     Raises
     ------
@@ -143,7 +143,7 @@ def entries(folder: Path) -> list[Entry]:
         If the folder holds neither.
     """
     if (folder / TWELVE_LEAD).is_dir():
-        return list(Packed(folder, pair_only=True))
+        return list(Packed(folder))
     if (folder / DATABASE).is_file():
         return list(PtbXl(folder, listed=True))
     raise BadInputError(

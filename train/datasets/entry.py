@@ -51,6 +51,8 @@ class Entry:
         Reads the recording; picklable, and raises `LsemvaeError` only.
     age_years : float, optional
     sex : {"female", "male"}, optional
+    site, device : str
+        Where and with what it was recorded, empty where unknown.
     pacemaker : bool
     targets : mapping of str to int
         Task name to 0 or 1; a task that the recording has no label for is absent.
@@ -67,6 +69,8 @@ class Entry:
     load: Callable[[], Record]
     age_years: float | None = None
     sex: Sex | None = None
+    site: str = ""
+    device: str = ""
     pacemaker: bool = False
     targets: Mapping[str, int] = field(default_factory=dict)
     auxiliary: tuple[float, ...] = ()

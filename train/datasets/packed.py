@@ -1,7 +1,7 @@
 """The packed subset of PTB-XL: samples in npz archives, statements in ``meta.csv``."""
 
 from collections.abc import Iterator
-from dataclasses import field, replace
+from dataclasses import field
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
@@ -10,15 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BeforeValidator, ConfigDict
 from pydantic.dataclasses import dataclass
-from scipy.signal import butter, sosfiltfilt
 
-from lsemvae_edge import preprocess
 from lsemvae_edge.errors import BadInputError
 from lsemvae_edge.leads import LIMB_LEADS, STANDARD_12, derive_limb_leads
 from lsemvae_edge.record import Amplitude, Record
 from lsemvae_edge.train.datasets import tables
 from lsemvae_edge.train.datasets.entry import Entry, Kind, Problems, Task, split_commas
-from lsemvae_edge.train.datasets.ptbxl import COLUMNS, LIMB_ONLY, TWELVE_LEAD, entry_of
+from lsemvae_edge.train.datasets.ptbxl import COLUMNS, LIMB_ONLY, TWELVE_LEAD, band_of_limb_only, entry_of
 from lsemvae_edge.train.datasets.tasks import HEART_SIDE, RIGHT_HEART
 
 FS_HZ = 500.0
@@ -93,13 +91,6 @@ class Packed:
                     yield entry
             for ecg_id in sorted(unnamed):
                 self.problems.add(Kind.UNLABELLED, ecg_id, f"not in {part}/meta.csv")
-
-
-def band_of_limb_only(record: Record) -> Record:
-    """Filter as `LIMB_ONLY` was before it was published: Butterworth of order 4, 0.5-40 Hz, forwards and backwards."""
-    sections = butter(4, (0.5, 40.0), "bandpass", fs=record.fs_hz, output="sos")
-    bridged, _ = preprocess.bridge_gaps(record.signal_mv.astype(np.float64), np.logical_or.reduce(record.gaps), 0)
-    return replace(record, signal_mv=sosfiltfilt(sections, bridged, axis=1).astype(np.float32))
 
 
 def _load(folder: Path, position: int, chest_position: int | None, *, pair_only: bool, filtered: bool) -> Record:

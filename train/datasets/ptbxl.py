@@ -1,15 +1,19 @@
 """PTB-XL as PhysioNet publishes it (Wagner et al. 2020, Sci Data 7:154; PhysioNet 10.13026/kfzx-aw45)."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import field
+from dataclasses import field, replace
 from functools import partial
 from importlib import resources
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal
 
+import numpy as np
 from pydantic import BeforeValidator, ConfigDict
 from pydantic.dataclasses import dataclass
+from scipy.signal import butter, sosfiltfilt
 
+from lsemvae_edge import preprocess
+from lsemvae_edge.leads import LIMB_LEADS
 from lsemvae_edge.record import Record
 from lsemvae_edge.train import labels
 from lsemvae_edge.train.datasets import tables
@@ -34,7 +38,7 @@ class PtbXl:
     rate : {500, 100}
         Which of the two sampling rates, in hertz.
     listed : bool
-        Only the records that the shipped bundle was made from, under the names of their folders.
+        Only the records that the shipped bundle was made from, as the packed subset has them.
     """
 
     path: Path
@@ -53,13 +57,14 @@ class PtbXl:
         wanted = listed_ids() if self.listed else None
         file_column = "filename_hr" if self.rate == 500 else "filename_lr"
         for row in tables.rows(self.path / DATABASE, (*COLUMNS, file_column)):
-            source = self.name
+            source, read = self.name, read_twelve
             if wanted is not None:
                 ecg_id = _whole(row["ecg_id"])
                 if ecg_id not in wanted:
                     continue
                 source = wanted[ecg_id]
-            entry = entry_of(row, source, partial(read_twelve, self.path / f"{row[file_column]}.hea"), self.problems)
+                read = _limb_leads if source == LIMB_ONLY else read_twelve
+            entry = entry_of(row, source, partial(read, self.path / f"{row[file_column]}.hea"), self.problems)
             if entry is not None:
                 yield entry
 
@@ -86,12 +91,29 @@ def entry_of(row: dict[str, str], source: str, load: Callable[[], Record], probl
         load=load,
         age_years=age_years(row.get("age", "")),
         sex=_SEX.get(row.get("sex", "")),
+        site=row.get("site", "").removesuffix(".0"),
+        device=" ".join(row.get("device", "").split()),
         pacemaker="pacemaker" in row.get("pacemaker", "") or "PACE" in row["scp_codes"],
         # The limb-lead folder has no left-sided class, so it cannot teach the side.
         targets=stand_in_targets(label, side=source != LIMB_ONLY),
         auxiliary=label.auxiliary,
         marks=marks(label),
     )
+
+
+def band_of_limb_only(record: Record) -> Record:
+    """Filter as `LIMB_ONLY` was before it was published: Butterworth of order 4, 0.5-40 Hz, forwards and backwards."""
+    sections = butter(4, (0.5, 40.0), "bandpass", fs=record.fs_hz, output="sos")
+    bridged, _ = preprocess.bridge_gaps(record.signal_mv.astype(np.float64), np.logical_or.reduce(record.gaps), 0)
+    return replace(record, signal_mv=sosfiltfilt(sections, bridged, axis=1).astype(np.float32))
+
+
+def _limb_leads(header: Path) -> Record:
+    """Read what the packed subset holds of these records: the limb leads, in its band."""
+    record = read_twelve(header)
+    names = tuple(name for name in LIMB_LEADS if name in record.leads)
+    rows = [record.leads.index(name) for name in names]
+    return band_of_limb_only(replace(record, signal_mv=record.signal_mv[rows], gaps=record.gaps[rows], leads=names))
 
 
 def _whole(text: str) -> str:

@@ -1,4 +1,4 @@
-"""``bench accuracy``: the shipped bundle beside its float form and the plain CNN."""
+"""``bench accuracy``: teachers, students, the shipped bundle and the plain CNN in one table."""
 
 import argparse
 from pathlib import Path
@@ -9,9 +9,12 @@ from lsemvae_edge.errors import ExitCode, MissingExtraError
 
 def add(parts: Commands) -> None:
     """Describe the command."""
-    accuracy = parts.add_parser("accuracy", help="the shipped bundle beside its float form and the plain CNN")
+    accuracy = parts.add_parser(
+        "accuracy", help="teachers, students of three sizes, the shipped bundle and the plain CNN"
+    )
     accuracy.add_argument("--cross-validate", action="store_true", help="also 5-fold cross-validation of the recipe")
     accuracy.add_argument("--final", action="store_true", help="read fold 10 and append to the ledger")
+    accuracy.add_argument("--curve", action="store_true", help="also learn from shares of the training patients")
     accuracy.add_argument("--work", type=Path, default=Path("runs"), help="where finished parts are kept")
     accuracy.add_argument("--processes", type=int, default=2, help="trainings at a time (default %(default)s)")
     accuracy.add_argument("--seeds", type=int, default=3, help="seeds of each recipe (default %(default)s)")
@@ -29,6 +32,7 @@ def run(options: argparse.Namespace) -> int:
         work=options.work,
         final=options.final,
         cross_validate=options.cross_validate,
+        curve=options.curve,
         seeds=options.seeds,
         processes=options.processes,
         say=say,

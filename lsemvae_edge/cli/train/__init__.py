@@ -1,9 +1,9 @@
 """``train``: from data sets to models, and the figures of them."""
 
 from lsemvae_edge.cli._common import Commands
-from lsemvae_edge.cli.train import bundle, evaluate, finetune, prepare, pretrain, recalibrate
+from lsemvae_edge.cli.train import bundle, distill, evaluate, finetune, prepare, pretrain, recalibrate
 
-PARTS = (prepare, pretrain, finetune, evaluate, bundle, recalibrate)
+PARTS = (prepare, pretrain, finetune, evaluate, distill, bundle, recalibrate)
 
 
 def add(commands: Commands) -> None:

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
 from lsemvae_edge import formats
-from lsemvae_edge.quality.statistics import median, quantile
+from lsemvae_edge.statistics import median, quantile
 from lsemvae_edge.synthetic.heart import Heart, simulate
 
 

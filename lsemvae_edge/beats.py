@@ -1,4 +1,4 @@
-"""Where the QRS complexes are, and what the beats have in common.
+"""Where the QRS complexes are, what the beats have in common, and their average.
 
 Works on the frontal vector (x, y) that leads I and II define: an electrode swap only turns or mirrors it, so
 that neither detection nor shape depends on which lead happens to be tall.
@@ -10,7 +10,8 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from lsemvae_edge.quality.statistics import median, quantile
+from lsemvae_edge.spec import BeatSpec
+from lsemvae_edge.statistics import median, quantile
 
 Array = NDArray[np.float64]
 
@@ -88,6 +89,78 @@ def find_beats(vector: Array, fs_hz: float) -> Beats:
     reach = round(QRS_HALF_S * fs_hz) + _ALIGN_SAMPLES
     whole = taken[(taken >= reach) & (taken < envelope.size - reach)]
     return Beats(whole, envelope, height, _doubt(taken, peaks, envelope, fs_hz), _similarity(vector, whole, fs_hz))
+
+
+def typical_beats(beats: Beats, fs_hz: float, spec: BeatSpec) -> NDArray[np.intp] | None:
+    """Choose the beats of one window that are averaged: whole ones that resemble the dominant one.
+
+    Parameters
+    ----------
+    beats : Beats
+    fs_hz : float
+    spec : BeatSpec
+
+    Returns
+    -------
+    array (n_beats,) of int or None
+        Their places as found; None if there are fewer than ``spec.min_beats``.
+    """
+    at = beats.at[beats.dominant(spec.min_correlation)]
+    half = round(QRS_HALF_S * fs_hz)
+    before, after = max(spec.before_samples, half), max(spec.after_samples, half)
+    whole = (at >= before + spec.align_samples) & (at + after + spec.align_samples <= beats.envelope.size)
+    return at[whole] if np.count_nonzero(whole) >= spec.min_beats else None
+
+
+def align_beats(pair: Array, fs_hz: float, spec: BeatSpec) -> NDArray[np.intp] | None:
+    """Place the beats of one window that resemble each other so that their QRS complexes lie on each other.
+
+    As in `find_beats`, all is decided on the frontal vector: swapped electrodes or another gain give the same places.
+
+    Parameters
+    ----------
+    pair : array (2, n_samples)
+        Leads I and II of the window, band-passed.
+    fs_hz : float
+    spec : BeatSpec
+
+    Returns
+    -------
+    array (n_beats,) of int or None
+        Centre of each whole beat; None if there are fewer than ``spec.min_beats``.
+    """
+    vector = frontal_vector(pair)
+    at = typical_beats(find_beats(vector, fs_hz), fs_hz, spec)
+    if at is None:
+        return None
+    half = round(QRS_HALF_S * fs_hz)
+    shifts = np.arange(-spec.align_samples, spec.align_samples + 1)
+    complexes = np.stack([vector[:, (at + shift)[:, None] + np.arange(-half, half)] for shift in shifts])
+    best = np.full(at.size, spec.align_samples)
+    for _ in range(2):
+        template = complexes[best, :, np.arange(at.size)].mean(axis=0)
+        best = np.argmax((complexes * template[:, None]).sum(axis=(1, 3)), axis=0)
+    return np.asarray(at + shifts[best])
+
+
+def average_beat(signal: Array, at: NDArray[np.intp], spec: BeatSpec) -> Array:
+    """Average aligned beats: what repeats stays, the rest falls with the square root of their number.
+
+    Parameters
+    ----------
+    signal : array (n_leads, n_samples)
+    at : array (n_beats,) of int
+        From `align_beats` of the same recording.
+    spec : BeatSpec
+
+    Returns
+    -------
+    array (n_leads, spec.n_samples)
+        Without each lead's median, which lies near the isoelectric line. Leads that follow from others are derived
+        after this, so that they still do.
+    """
+    mean = signal[:, at[:, None] + np.arange(-spec.before_samples, spec.after_samples)].mean(axis=1)
+    return np.asarray(mean - median(mean, axis=1)[:, None])
 
 
 def speed_envelope(vector: Array, fs_hz: float) -> Array:

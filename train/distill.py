@@ -1,0 +1,390 @@
+"""Distil: a student of few leads learns from labels and from cross-fitted teachers that may see the chest leads.
+
+A teacher's opinion of a recording comes from a teacher that did not learn from that patient, so that it carries what
+other recordings say about this one, and not its label again.
+
+Sources: soft targets, Hinton et al., arXiv:1503.02531; cross-fitting, Chernozhukov et al., 10.1111/ectj.12097.
+"""
+
+import copy
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import numpy as np
+import torch
+from pydantic import BaseModel, ConfigDict, Field
+from torch import Tensor, nn
+from torch.nn.functional import binary_cross_entropy_with_logits as bce
+
+from lsemvae_edge import metrics
+from lsemvae_edge.leads import STANDARD_12
+from lsemvae_edge.model.student import SIZES, Student, StudentConfig, StudentOutput, channels_last
+from lsemvae_edge.train import beat_batches
+from lsemvae_edge.train.cohort import Cohort
+from lsemvae_edge.train.finetune import LEAD_SETS, follow, positions
+from lsemvae_edge.train.recipes import recipe
+
+GUARDS = ("electrode_swap", "not_ecg")
+"""Outputs after the tasks: reasons not to answer, learned together with them."""
+
+SizeName = Literal["tiny", "small", "base"]
+Progress = Callable[[int, float], None]
+Say = Callable[[str], None]
+
+
+class FitConfig(BaseModel):
+    """How lead experts are fitted; every figure that changes the result is here.
+
+    Parameters
+    ----------
+    size : str
+        Name in `lsemvae_edge.model.student.SIZES`.
+    secondary_weight, auxiliary_weight, guard_weight, kl_weight : float
+        Of the tasks after the first, of the further statements of the report together, of each guard, and of the
+        divergence of the fused posterior from the prior.
+    alone : float
+        Share of recordings of which one limb lead alone is shown, as with a loose electrode.
+    mixup : float
+        Parameter of the Beta distribution that two recordings and their labels are mixed by (Zhang et al.,
+        arXiv:1710.09412); 0 for none.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    size: SizeName = "small"
+    seed: int = 0
+    epochs: int = 30
+    batch_size: int = 64
+    learning_rate: float = 2e-3
+    weight_decay: float = 2e-2
+    ema_decay: float = 0.99
+    secondary_weight: float = 0.5
+    auxiliary_weight: float = 10.0
+    guard_weight: float = 0.3
+    kl_weight: float = 1e-3
+    swapped_per_batch: int = 16
+    strange_per_batch: int = 8
+    strange_bank: int = 1000
+    alone: float = Field(0.15, ge=0, le=1)
+    mixup: float = Field(0.0, ge=0)
+
+
+class TeacherConfig(BaseModel):
+    """One kind of teacher: its leads, and how it is fitted."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    leads: Literal["12L", "6L"]
+    fit: FitConfig = FitConfig(swapped_per_batch=0, strange_per_batch=0, alone=0.0)
+    seeds: tuple[int, ...] = (0,)
+    weight: float = 1.0
+
+
+class DistillConfig(BaseModel):
+    """A student and its teachers.
+
+    Parameters
+    ----------
+    student : FitConfig
+    teachers : tuple of TeacherConfig
+        Their opinions are averaged in logits; without any, the student learns from labels alone.
+    folds : int
+        Patient-grouped folds of the training recordings that teachers are cross-fitted over.
+    soft_weight, temperature : float
+        Weight of the teachers' opinions beside the labels, and by how much both are softened.
+    soft_auxiliary : float
+        Weight of their opinions about the further statements.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    network: Literal["student"] = "student"
+    student: FitConfig = FitConfig()
+    teachers: tuple[TeacherConfig, ...] = ()
+    folds: int = Field(4, ge=2)
+    soft_weight: float = 1.0
+    soft_auxiliary: float = 0.0
+    temperature: float = Field(2.0, gt=0)
+
+
+def shipped_recipe(size: str = "small", seed: int = 0) -> DistillConfig:
+    """Return the recipe of the shipped bundles; how it was chosen stands in ``docs/figures.md``."""
+    return DistillConfig(
+        student=FitConfig(size=size, seed=seed),
+        teachers=(TeacherConfig(leads="12L", seeds=(0, 1)), TeacherConfig(leads="6L", seeds=(0, 1))),
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class Taught:
+    """What teachers say, in logits.
+
+    Parameters
+    ----------
+    soft : Tensor (n, n_tasks + n_auxiliary)
+        Of each training recording, by teachers that did not learn from that patient; NaN where none can see it.
+    held_out : dict of str to Tensor (n_held_out, n_tasks + n_auxiliary)
+        Of recordings that no teacher learned from, the mean over all teachers of a lead set, by its name; NaN for
+        recordings that lack one of the leads.
+    """
+
+    soft: Tensor
+    held_out: dict[str, Tensor]
+
+
+def teach(cohort: Cohort, config: DistillConfig, held_out: Cohort | None = None, say: Say | None = None) -> Taught:
+    """Cross-fit the teachers.
+
+    Parameters
+    ----------
+    cohort : Cohort
+        Training recordings.
+    config : DistillConfig
+    held_out : Cohort, optional
+        Recordings of other patients, which teachers are asked about as well.
+    say : callable, optional
+        Told which teacher is done.
+    """
+    n_tasks, n_outputs = cohort.targets.shape[1], cohort.targets.shape[1] + cohort.auxiliary.shape[1]
+    total, weight = torch.zeros(len(cohort), n_outputs), torch.zeros(len(cohort), 1)
+    asked: dict[str, list[Tensor]] = {}
+    folds = metrics.patient_folds(cohort.patient, cohort.strata, config.folds, seed=1)
+
+    def opinion(model: Student, of: Cohort, leads: str) -> Tensor:
+        logits = predict(model, of, leads).logits
+        return torch.cat([logits[:, :n_tasks], logits[:, n_tasks + len(GUARDS) :]], dim=1)
+
+    for teacher in config.teachers:
+        seen, seen_held_out = (
+            None if of is None else of.present[:, list(positions(LEAD_SETS[teacher.leads]))].all(axis=1)
+            for of in (cohort, held_out)
+        )
+        assert seen is not None
+        for seed in teacher.seeds:
+            for fold in range(config.folds):
+                learned = fit(
+                    cohort.select(seen & (folds != fold)),
+                    teacher.fit.model_copy(update={"seed": seed}),
+                    leads=teacher.leads,
+                    keep_auxiliary=True,
+                )
+                rows = np.flatnonzero(seen & (folds == fold))
+                total[rows] += teacher.weight * opinion(learned, cohort.select(rows), teacher.leads)
+                weight[rows] += teacher.weight
+                if held_out is not None and seen_held_out is not None:
+                    said = torch.full((len(held_out), n_outputs), torch.nan)
+                    said[seen_held_out] = opinion(learned, held_out.select(seen_held_out), teacher.leads)
+                    asked.setdefault(teacher.leads, []).append(said)
+                if say is not None:
+                    say(f"{teacher.leads} teacher, seed {seed}, fold {fold + 1} of {config.folds}")
+    soft = torch.where(weight > 0, total / weight.clamp(min=1e-9), torch.nan)
+    return Taught(soft, {leads: torch.stack(said).mean(dim=0) for leads, said in asked.items()})
+
+
+def distill(cohort: Cohort, config: DistillConfig, soft: Tensor | None = None, say: Say | None = None) -> Student:
+    """Fit a six-lead student that learns from labels and teachers.
+
+    Parameters
+    ----------
+    cohort : Cohort
+        Training recordings.
+    config : DistillConfig
+    soft : Tensor, optional
+        What `teach` found; by default teachers are fitted here.
+    say : callable, optional
+    """
+    if config.teachers and soft is None:
+        soft = teach(cohort, config, say=say).soft
+
+    def progress(epoch: int, loss: float) -> None:
+        if say is not None:
+            say(f"student, epoch {epoch + 1} of {config.student.epochs}: loss {loss:.4f}")
+
+    return fit(cohort, config.student, soft=soft, config_of_soft=config, progress=progress)
+
+
+def fit(
+    cohort: Cohort,
+    config: FitConfig,
+    *,
+    leads: str = "6L",
+    soft: Tensor | None = None,
+    config_of_soft: DistillConfig | None = None,
+    keep_auxiliary: bool = False,
+    progress: Progress | None = None,
+) -> Student:
+    """Fit lead experts on average beats and return the moving average of their weights, in evaluation mode.
+
+    Parameters
+    ----------
+    cohort : Cohort
+        Training recordings, all with the leads.
+    config : FitConfig
+    leads : {"6L", "12L"}
+        A student of other than the six limb leads has no guards that would recognise swaps.
+    soft : Tensor (n, n_tasks + n_auxiliary), optional
+        See `Taught`.
+    config_of_soft : DistillConfig, optional
+        Weights of ``soft``.
+    keep_auxiliary : bool
+        Keep the outputs for further statements, which otherwise exist only while fitting.
+    progress : callable, optional
+        Told the epoch and its mean loss.
+    """
+    torch.manual_seed(config.seed)
+    generator = torch.Generator().manual_seed(config.seed)
+    beats, present = torch.from_numpy(cohort.beats), torch.from_numpy(cohort.present)
+    n_tasks, n_auxiliary = cohort.targets.shape[1], cohort.auxiliary.shape[1]
+    n_answers = n_tasks + len(GUARDS)
+    model = channels_last(Student(sized(config.size, leads, n_answers + n_auxiliary)))
+    guarded = leads == "6L" and config.strange_per_batch > 0
+    strange = beat_batches.strange_beats(config.strange_bank, config.seed) if guarded else torch.empty(0)
+    targets = torch.cat(
+        [
+            torch.from_numpy(cohort.targets),
+            torch.zeros(len(cohort), len(GUARDS)),
+            torch.from_numpy(cohort.auxiliary),
+        ],
+        dim=1,
+    )
+    weights = torch.tensor(
+        [1.0] * min(n_tasks, 1)
+        + [config.secondary_weight] * max(n_tasks - 1, 0)
+        + [config.guard_weight * guarded] * len(GUARDS)
+        + [config.auxiliary_weight / max(n_auxiliary, 1)] * n_auxiliary
+    )
+    lesson = None if soft is None or config_of_soft is None else _lesson(soft, config_of_soft, n_tasks, n_auxiliary)
+    steps = -(-len(cohort) // config.batch_size)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimizer, config.learning_rate, total_steps=steps * config.epochs, pct_start=0.15
+    )
+    average = copy.deepcopy(model)
+    for epoch in range(config.epochs):
+        model.train()
+        losses = []
+        for chosen in torch.split(torch.randperm(len(cohort), generator=generator), config.batch_size):
+            batch = beat_batches.compose(
+                beats[chosen],
+                present[chosen],
+                strange,
+                leads=positions(LEAD_SETS[leads]),
+                fs_hz=recipe("beat").fs_hz,
+                swapped=config.swapped_per_batch if guarded else 0,
+                n_strange=config.strange_per_batch if guarded else 0,
+                alone=config.alone if leads == "6L" else 0.0,
+                generator=generator,
+            )
+            wanted = _wanted(targets[chosen], batch, n_tasks)
+            opinion = None if lesson is None else lesson.opinion[chosen]
+            x, mask, wanted, opinion = _mixed(batch, wanted, opinion, config.mixup, generator)
+            output = model(x, mask)
+            loss = _weighted(output.logits, wanted, weights) + config.kl_weight * _divergence(output)
+            if lesson is not None and opinion is not None:
+                loss = loss + lesson.loss(output.logits[: batch.n_real], opinion)
+            optimizer.zero_grad()
+            loss.backward()  # type: ignore[no-untyped-call]
+            nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+            optimizer.step()
+            schedule.step()
+            follow(average, model, config.ema_decay)
+            losses.append(loss.item())
+        if progress is not None:
+            progress(epoch, float(np.mean(losses)))
+    average.eval()
+    return average if keep_auxiliary else average.with_outputs(n_answers)
+
+
+@torch.inference_mode()
+def predict(model: Student, cohort: Cohort, leads: str = "6L", shown: tuple[str, ...] = STANDARD_12) -> StudentOutput:
+    """Ask a fitted model about average beats; ``shown`` are the leads that are not masked."""
+    model.eval()
+    outputs = [model(x, mask) for x, mask in inputs(cohort, leads, shown)]
+    return StudentOutput(*(torch.cat(values) for values in zip(*outputs, strict=True)))
+
+
+def inputs(
+    cohort: Cohort, leads: str = "6L", shown: tuple[str, ...] = STANDARD_12, batch_size: int = 256
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Yield model inputs (batch, n_leads, 1, n_beat) and masks (batch, n_leads) of a cohort's average beats."""
+    chosen = list(positions(LEAD_SETS[leads]))
+    allowed = np.isin(STANDARD_12, shown)
+    for first in range(0, len(cohort), batch_size):
+        part = slice(first, first + batch_size)
+        mask = torch.from_numpy((cohort.present[part] & allowed)[:, chosen].astype(np.float32))
+        yield beat_batches.to_input(torch.from_numpy(cohort.beats[part][:, chosen]), mask), mask
+
+
+def sized(size: str, leads: str, n_outputs: int) -> StudentConfig:
+    """Return the configuration of a named size for a set of leads, grouped in threes as they stand."""
+    n_leads = len(LEAD_SETS[leads])
+    groups = tuple(tuple(range(i, min(i + 3, n_leads))) for i in range(0, n_leads, 3))
+    return replace(SIZES[size], n_leads=n_leads, n_outputs=n_outputs, groups=groups)
+
+
+def _wanted(targets: Tensor, batch: beat_batches.Batch, n_tasks: int) -> Tensor:
+    """Return targets of a whole batch: a swapped copy never keeps its label, only the guards learn from it."""
+    width = targets.shape[1]
+    swapped = torch.full((batch.n_swapped, width), torch.nan)
+    swapped[:, n_tasks], swapped[:, n_tasks + 1] = 1.0, 0.0
+    strange = torch.full((len(batch.x) - batch.n_real - batch.n_swapped, width), torch.nan)
+    strange[:, n_tasks + 1] = 1.0
+    real = targets.clone()
+    # With one lead nobody can tell which electrodes were swapped.
+    real[batch.mask[: batch.n_real, :6].sum(dim=1) < 2, n_tasks] = torch.nan
+    return torch.cat([real, swapped, strange])
+
+
+def _mixed(
+    batch: beat_batches.Batch, wanted: Tensor, opinion: Tensor | None, mixup: float, generator: torch.Generator
+) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
+    """Mix pairs of real recordings that show the same leads; a label that one of them lacks is lost."""
+    x, mask = batch.x, batch.mask
+    if not mixup:
+        return x, mask, wanted, opinion
+    rng = np.random.default_rng(int(torch.randint(2**31, (), generator=generator)))
+    share = torch.tensor(rng.beta(mixup, mixup, (batch.n_real, 1)), dtype=x.dtype)
+    other = torch.randperm(batch.n_real, generator=generator)
+    alike = (mask[: batch.n_real] == mask[other]).all(dim=1)
+    other = torch.where(alike, other, torch.arange(batch.n_real))
+
+    def mix(values: Tensor) -> Tensor:
+        weight = share.reshape(-1, *[1] * (values.dim() - 1))
+        return weight * values + (1 - weight) * values[other]
+
+    real = slice(0, batch.n_real)
+    x = torch.cat([mix(x[real]), x[batch.n_real :]])
+    wanted = torch.cat([mix(wanted[real]), wanted[batch.n_real :]])
+    return x, mask, wanted, None if opinion is None else mix(opinion)
+
+
+def _weighted(logits: Tensor, wanted: Tensor, weights: Tensor) -> Tensor:
+    """Sum the outputs' mean losses over the rows that have a target."""
+    known = ~wanted.isnan()
+    each = bce(logits, wanted.where(known, 0.0), reduction="none") * known
+    return (each.sum(0) / known.sum(0).clamp(min=1) * weights).sum()
+
+
+@dataclass(frozen=True, eq=False)
+class _Lesson:
+    """The teachers' softened opinions (n, n_tasks + n_auxiliary), and the loss against them."""
+
+    opinion: Tensor
+    loss: Callable[[Tensor, Tensor], Tensor]
+
+
+def _lesson(soft: Tensor, config: DistillConfig, n_tasks: int, n_auxiliary: int) -> _Lesson:
+    t = config.temperature
+    columns = [*range(n_tasks), *range(n_tasks + len(GUARDS), n_tasks + len(GUARDS) + n_auxiliary)]
+    # A softened cross-entropy has gradients smaller by the temperature.
+    weights = t * torch.tensor(
+        [config.soft_weight] * n_tasks + [config.soft_auxiliary / max(n_auxiliary, 1)] * n_auxiliary
+    )
+    return _Lesson(torch.sigmoid(soft / t), lambda logits, opinion: _weighted(logits[:, columns] / t, opinion, weights))
+
+
+def _divergence(output: StudentOutput) -> Tensor:
+    """Divergence of the fused posterior from N(0, I), mean over the batch."""
+    each = output.mu.square() + output.logvar.exp() - 1 - output.logvar
+    return 0.5 * each.sum(dim=1).mean()
