@@ -5,7 +5,7 @@ The fold rows of ``small`` are of the shipped file; all others are of the recipe
 """
 
 from collections.abc import Callable, Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from lsemvae_edge import bundle as bundles
 from lsemvae_edge import metrics
 from lsemvae_edge.benchmarks import ledger
 from lsemvae_edge.benchmarks.fits import Fit, Place, run_all
+from lsemvae_edge.benchmarks.judging import difference, median_seed, plain, ranked
 from lsemvae_edge.bundle import Bundle
 from lsemvae_edge.quantize import build, weights
 from lsemvae_edge.runtime import open_session
@@ -79,7 +80,8 @@ def evaluate(
     curve : bool
         Also learn from shares of the training patients.
     seeds : int
-        Seeds of students and plain CNN; the median seed by AUROC is shown. Teachers are an ensemble of their own.
+        Seeds of ``small`` and of the plain CNN; the median seed by AUROC is shown. Teachers are an ensemble of their
+        own, the other sizes have one seed.
     processes : int
         Trainings at a time, one thread each.
     say : callable
@@ -111,11 +113,11 @@ def evaluate(
     return rows
 
 
-def table(rows: Iterable[dict[str, Any]]) -> str:
+def table(rows: Iterable[dict[str, Any]], against: str = REFERENCE) -> str:
     """Print rows as Markdown."""
     lines = [
         "| set | task | positives, recordings | n | positive | model | AUROC | average precision | "
-        f"AUROC minus {REFERENCE} |",
+        f"AUROC minus {against} |",
         "|---|---|---|---|---|---|---|---|---|",
     ]
     for row in rows:
@@ -164,10 +166,15 @@ def _judge_folds(place: Place, bundle: Bundle, work: Path, seeds: int, processes
 
 
 def _fits(place: Place, sizes: Iterable[str], seeds: int) -> list[Fit]:
+    """Return the trainings of one place; sizes other than the shipped one have one seed."""
     fits = [Fit("teachers", place, shipped_recipe())]
     for seed in range(seeds):
         fits.append(Fit("cnn", place, shipped_recipe(seed=seed)))
-        fits += [Fit("student", place, shipped_recipe(size, seed), int8=size == "small") for size in sizes]
+        fits += [
+            Fit("student", place, shipped_recipe(size, seed), int8=size == "small")
+            for size in sizes
+            if size == "small" or seed == 0
+        ]
     return fits
 
 
@@ -224,7 +231,7 @@ def _rows(judged: Judged, which: str = "all") -> list[dict[str, Any]]:
     rows = []
     for column, task in enumerate(TASKS):
         truth = judged.cohort.targets[:, column]
-        rows += _compared(judged, task, which, truth, {m: [s[:, column] for s in v] for m, v in judged.scores.items()})
+        rows += compared(judged, task, which, truth, {m: [s[:, column] for s in v] for m, v in judged.scores.items()})
     return rows
 
 
@@ -235,9 +242,9 @@ def _component_rows(judged: Judged) -> list[dict[str, Any]]:
     rows = []
     for statement, place in COMPONENTS.items():
         has = judged.cohort.auxiliary[:, place] == 1
-        rows += _compared(judged, TASKS[0], statement, np.where((truth == 0) | has, truth, np.nan), scores)
+        rows += compared(judged, TASKS[0], statement, np.where((truth == 0) | has, truth, np.nan), scores)
     without = judged.cohort.auxiliary[:, COMPONENTS["IRBBB"]] != 1
-    return rows + _compared(judged, TASKS[0], "without IRBBB", np.where((truth == 0) | without, truth, np.nan), scores)
+    return rows + compared(judged, TASKS[0], "without IRBBB", np.where((truth == 0) | without, truth, np.nan), scores)
 
 
 def _group_rows(judged: Judged) -> list[dict[str, Any]]:
@@ -249,50 +256,42 @@ def _group_rows(judged: Judged) -> list[dict[str, Any]]:
         row
         for name, among in groups.items()
         if name != "all"
-        for row in _compared(judged, TASKS[0], name, np.where(among, truth, np.nan), scores)
+        for row in compared(judged, TASKS[0], name, np.where(among, truth, np.nan), scores)
     ]
 
 
-def _compared(
-    judged: Judged, task: str, which: str, truth: NDArray[np.float32], scores: dict[str, list[Scores]]
+def compared(
+    judged: Judged,
+    task: str,
+    which: str,
+    truth: NDArray[np.float32],
+    scores: dict[str, list[Scores]],
+    against: str = REFERENCE,
 ) -> list[dict[str, Any]]:
     """Rows of one question; a model is judged on the recordings that it can read, differences on those of both."""
     rows = []
     for model, seeds in scores.items():
         asked = ~np.isnan(truth) & ~np.isnan(seeds[0])
-        labels_, patient = truth[asked].astype(np.int64), judged.cohort.patient[asked]
-        resamples = metrics.patient_bootstrap(patient)
-        values = _median([one[asked] for one in seeds], labels_)
-        difference = None
-        if model != REFERENCE and REFERENCE in scores:
-            reference = _median([one[asked] for one in scores[REFERENCE]], labels_)
-            difference = metrics.difference_with_interval(metrics.auroc, labels_, values, reference, resamples)
+        known, patient = truth[asked], judged.cohort.patient[asked]
+        values = median_seed(known, [one[asked] for one in seeds])
+        counted, reference = ranked(known, values, patient), None
+        if model != against and against in scores:
+            reference = median_seed(known, [one[asked] for one in scores[against]])
         rows.append(
             {
                 "set": judged.name,
                 "task": task,
                 "which": which,
-                "n": int(asked.sum()),
-                "positive": int(labels_.sum()),
                 "model": model,
-                "seeds": [round(metrics.auroc(labels_, one[asked]), 4) for one in seeds],
-                "auroc": _plain(metrics.with_interval(metrics.auroc, labels_, values, resamples)),
-                "average_precision": _plain(
-                    metrics.with_interval(metrics.average_precision, labels_, values, resamples)
+                "seeds": [round(metrics.auroc(known, one[asked]), 4) for one in seeds] if counted["auroc"] else [],
+                "average_precision": metrics.with_interval(
+                    metrics.average_precision, known, values, metrics.patient_bootstrap(patient)
                 ),
-                "auroc_difference": _plain(difference),
+                "auroc_difference": None if reference is None else difference(known, values, reference, patient),
+                **counted,
             }
         )
-    return rows
-
-
-def _median(scores: list[Scores], truth: NDArray[np.int64]) -> Scores:
-    order = sorted(scores, key=lambda values: metrics.auroc(truth, values))
-    return order[(len(order) - 1) // 2]
-
-
-def _plain(interval: metrics.Interval | None) -> dict[str, float] | None:
-    return {key: round(value, 4) for key, value in asdict(interval).items()} if interval else None
+    return [plain(row) for row in rows]
 
 
 def _cell(value: dict[str, float] | None) -> str:

@@ -25,10 +25,15 @@ from lsemvae_edge.train.recipes import recipe
 
 PLAIN_CNN = NetworkConfig(network="plain_cnn", epochs=20, learning_rate=4e-3, views=1)
 """The plain strided CNN on six leads of the conditioned window, which students are judged against."""
+PLAIN: dict[str, tuple[NetworkConfig, str]] = {
+    "cnn": (PLAIN_CNN, "edge"),
+    "beat_cnn": (PLAIN_CNN.model_copy(update={"window": recipe("beat").n_samples}), "beat"),
+}
+"""Plain networks by kind, and the recipe of what they read."""
 
 Say = Callable[[str], None]
 Scores = NDArray[np.float32]
-Kind = Literal["teachers", "student", "cnn"]
+Kind = Literal["teachers", "student", "cnn", "beat_cnn"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,9 +54,10 @@ class Fit:
 
     Parameters
     ----------
-    kind : {"teachers", "student", "cnn"}
+    kind : {"teachers", "student", "cnn", "beat_cnn"}
         Teachers give ``soft`` (of the training recordings) and an array a lead set; a student ``float`` and, if
-        ``int8``, ``int8``; the plain CNN ``cnn``. All of the held-out recordings, (n, n_outputs), tasks first.
+        ``int8``, ``int8``; the plain CNN, on windows or on average beats, its kind. All of the held-out recordings,
+        (n, n_outputs), tasks first.
     place : Place
     config : DistillConfig
         Of teachers and student; of the plain CNN the student's seed alone counts.
@@ -74,15 +80,18 @@ class Fit:
         """Name the result after everything that decides it."""
         training, held_out = self.place.training, self.place.held_out
         told = ["|".join([*training.record_id, "/", *held_out.record_id])]
-        if self.kind == "cnn":
-            told += [PLAIN_CNN.model_dump_json(), str(self.config.student.seed), str(recipe("edge").to_dict())]
+        if self.kind in PLAIN:
+            config, of = PLAIN[self.kind]
+            told += [config.model_dump_json(), str(self.config.student.seed), str(recipe(of).to_dict())]
         else:
             told += [str([teacher.model_dump_json() for teacher in self.config.teachers]), str(self.config.folds)]
             told += [str(recipe("beat").to_dict()), str({size: str(of) for size, of in SIZES.items()})]
         if self.kind == "student":
             told += [self.config.model_dump_json(), str(self.int8)]
         key = sha256(" ".join(told).encode()).hexdigest()[:12]
-        label = {"teachers": "teachers", "student": f"student-{self.config.student.size}", "cnn": "cnn"}[self.kind]
+        if self.kind == "teachers":
+            return work / f"teachers-{self.place.name}-{key}.npz"
+        label = f"student-{self.config.student.size}" if self.kind == "student" else "cnn"
         return work / f"{label}-{self.place.name}-{self.config.student.seed}-{key}.npz"
 
     def run(self, work: Path) -> Path:
@@ -93,10 +102,11 @@ class Fit:
         if self.kind == "teachers":
             taught = distill.teach(training, self.config, held_out)
             results = {"soft": taught.soft.numpy(), **{leads: said.numpy() for leads, said in taught.held_out.items()}}
-        elif self.kind == "cnn":
-            config = PLAIN_CNN.model_copy(update={"seed": self.config.student.seed})
-            network = fit_network(LIMB_LEADS, window_examples(training), config)
-            results = {"cnn": predict_network(network, window_examples(held_out), config)}
+        elif self.kind in PLAIN:
+            plain, of = PLAIN[self.kind]
+            config = plain.model_copy(update={"seed": self.config.student.seed})
+            network = fit_network(LIMB_LEADS, plain_examples(training, of), config)
+            results = {self.kind: predict_network(network, plain_examples(held_out, of), config)}
         else:
             before = self.before()
             soft = None if before is None else torch.from_numpy(before.answers(work)["soft"])
@@ -139,10 +149,11 @@ def run_all(fits: Sequence[Fit], work: Path, processes: int, say: Say) -> None:
                 say(f"[{done}/{len(wave)}] {future.result().name}")
 
 
-def window_examples(cohort: Cohort) -> Examples:
-    """Return conditioned windows with the limb leads filled, as networks on windows take them."""
-    signals = np.zeros((len(cohort), len(STANDARD_12), cohort.pairs.shape[2]), dtype=np.float32)
-    signals[:, : len(LIMB_LEADS)] = cohort.limb_windows()
+def plain_examples(cohort: Cohort, of: str) -> Examples:
+    """Return six limb leads of conditioned windows (recipe ``edge``) or average beats, as plain networks take them."""
+    limb = cohort.limb_windows() if of == "edge" else cohort.beats[:, : len(LIMB_LEADS)]
+    signals = np.zeros((len(cohort), len(STANDARD_12), limb.shape[2]), dtype=np.float32)
+    signals[:, : len(LIMB_LEADS)] = limb
     present = np.zeros((len(cohort), len(STANDARD_12)), dtype=bool)
     present[:, : len(LIMB_LEADS)] = True
     return Examples(

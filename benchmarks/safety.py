@@ -1,33 +1,46 @@
 """What gets an answer and what does not: inputs that are no ECG, spoiled ECGs, swapped electrodes, real recordings.
 
-Every row runs the whole way of a recording, quality, model and decision, as ``screen`` does.
+Every row runs the whole way of a recording, quality, model and decision, as ``screen`` does. Recordings of a cohort are
+first cut to leads I and II, which are what the recorder measures.
+
+A recording of 10 s leaves 0.5 s beside the window and its filter's context, so that no real one can begin later than
+that. Longer shifts are tried on simulated hearts that were recorded for 20 s; playing a short recording twice would
+give the same beats again and prove nothing.
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.signal import resample_poly
 
 from lsemvae_edge import bundle as bundles
 from lsemvae_edge import decision, formats, metrics
 from lsemvae_edge.benchmarks import ledger
+from lsemvae_edge.benchmarks.operating import Abstention, Operating, abstentions, operating_point
+from lsemvae_edge.leads import solve_i_ii
 from lsemvae_edge.record import Record
 from lsemvae_edge.result import INCONCLUSIVE, ScreeningResult
 from lsemvae_edge.runtime import open_session
 from lsemvae_edge.screening import screen
+from lsemvae_edge.synthetic.electrodes import add_noise
 from lsemvae_edge.synthetic.faults import SPOILED, SWAPS
-from lsemvae_edge.synthetic.not_ecg import HELD_OUT_KINDS, NOT_ECG
+from lsemvae_edge.synthetic.heart import random_heart, simulate
+from lsemvae_edge.synthetic.not_ecg import HELD_OUT_KINDS, NOT_ECG, NotEcg
+from lsemvae_edge.synthetic.unseen import SPOILED_HEARTS, UNSEEN
 from lsemvae_edge.train import datasets
 
-N_NOT_ECG = 200
+N_NOT_ECG = N_UNSEEN = 200
 N_SPOILED = 100
+N_HEARTS = 60
 FS_HZ, N_SAMPLES = 500.0, 5000
-PREVALENCES = (0.01, 0.05, 0.20)
+LONG_S, SHORT_S = 20.0, 10.0
+LONG_SHIFTS_S = (1.0, 2.5, 5.0)
+OTHER_RECORDERS = "other_recorders"
 
 Say = Callable[[str], None]
+Run = Callable[[Record], ScreeningResult]
 
 
 @dataclass(frozen=True)
@@ -57,45 +70,34 @@ class Judged:
 
 
 @dataclass(frozen=True)
-class Operating:
-    """The shipped thresholds on one set of recordings, through the whole way.
+class Tables:
+    """What gets an answer (``rows``), how right the answers are, and what fewer of them would buy."""
 
-    Sensitivity and specificity have exact intervals and stand twice: among answered recordings, and among all, where
-    no answer counts as wrong. Predictive values hold at the stated prevalence, for answered recordings.
-    """
-
-    set: str
-    n: int
-    positive: int
-    answered: int
-    sensitivity_answered: metrics.Interval | None
-    specificity_answered: metrics.Interval | None
-    sensitivity_all: metrics.Interval | None
-    specificity_all: metrics.Interval | None
-    brier: float | None
-    brier_constant: float | None
-    calibration_error: float | None
-    predictive_values: dict[str, tuple[float | None, float | None]]
+    rows: list[Row]
+    operating: list[Operating]
+    abstention: list[Abstention]
 
 
-def measure(*, final: bool, seed: int, say: Say) -> tuple[list[Row], list[Operating]]:
+def measure(*, final: bool, seed: int, say: Say) -> Tables:
     """Fill the safety tables.
 
     Parameters
     ----------
     final : bool
-        Also fold 10.
+        Also fold 10, and the labels of ``other_recorders``, of which otherwise only the coverage is counted; the
+        figures are appended to the ledger.
     seed : int
-        Of the draws of strange inputs.
+        Of the draws of strange inputs and simulated hearts.
     say : callable
     """
     bundle = bundles.default()
     session = open_session(bundle)
+    task = bundle.spec.primary
 
     def run(record: Record) -> ScreeningResult:
         return screen(record, bundle, session=session)
 
-    rng = np.random.default_rng(seed)
+    draws, of_unseen, of_hearts = (np.random.default_rng(key) for key in (seed, [seed, 1], [seed, 2]))
     folder = datasets.data_folder()
     listed = [
         entry
@@ -103,104 +105,53 @@ def measure(*, final: bool, seed: int, say: Say) -> tuple[list[Row], list[Operat
         if entry.fold == metrics.VALIDATION_FOLD or (final and entry.fold == metrics.TEST_FOLD)
     ]
     say(f"Strange inputs, then {len(listed)} recordings of the held-out folds")
-    rows = _not_ecg(run, rng)
-    rows += _spoiled(run, listed, rng)
+    rows = [*_not_ecg(run, draws), *_unseen(run, of_unseen), *_long_shifts(run, of_hearts)]
+    spoiled = _spoiled(run, listed, draws)
     judged = judge(run, listed)
-    rows += _swaps(run, judged)
-    rows += _stability(run, judged)
-    operating = []
-    for fold in sorted({entry.fold for entry in listed}):
-        of_fold = [one for one in judged if one.entry.fold == fold]
-        results = [one.result for one in of_fold]
-        rows.append(_tally("real recordings", f"fold {fold}", results))
-        truth = np.array([one.entry.targets[datasets.RIGHT_HEART.name] for one in of_fold], dtype=bool)
-        operating.append(operating_point(f"fold {fold}", truth, results, bundle.spec.primary.classes[1]))
-    rows.append(_tally("real recordings", "other_recorders", map(run, datasets.other_recorders(folder))))
+    elsewhere = judge(run, datasets.other_recorders(folder))
+    of_folds = [*spoiled, *_swaps(run, judged), *_stability(run, judged)]
+    sets = {
+        f"fold {fold}": [one for one in judged if one.entry.fold == fold]
+        for fold in sorted({entry.fold for entry in listed})
+    }
+    coverage = [
+        _tally("real recordings", name, [one.result for one in some])
+        for name, some in {**sets, OTHER_RECORDERS: elsewhere}.items()
+    ]
+    operating, abstention = [], []
+    for name, some in {**sets, **({OTHER_RECORDERS: elsewhere} if final else {})}.items():
+        labelled = [one for one in some if task.name in one.entry.targets]
+        truth = np.array([one.entry.targets[task.name] for one in labelled], dtype=bool)
+        results = [one.result for one in labelled]
+        patient = np.array([one.entry.patient for one in labelled])
+        operating.append(operating_point(name, truth, results, task.classes[1], patient))
+        abstention += abstentions(name, truth, results, task)
+    if final:
+        chosen_on = f"fold {metrics.VALIDATION_FOLD}"
+        figures = [asdict(row) for row in (*of_folds, *coverage) if row.kind != chosen_on]
+        figures += [asdict(point) for point in operating if point.set != chosen_on]
+        figures += [asdict(one) for one in abstention if one.set != chosen_on]
+        ledger.append(bundle, "safety", figures)
+    rows += [*of_folds, *coverage]
     sample = folder / "kardia6l" / "kardia6l_svg_leads_mV.csv"
     if sample.is_file():
         rows.append(_tally("real recordings", "kardia6l", [run(formats.read(sample))]))
-    if final:
-        held_out = f"fold {metrics.TEST_FOLD}"
-        read = [asdict(row) for row in rows if row.kind == held_out]
-        ledger.append(bundle, "safety", read + [asdict(point) for point in operating if point.set == held_out])
-    return rows, operating
+    return Tables(rows, operating, abstention)
 
 
-def judge(run: Callable[[Record], ScreeningResult], listed: Iterable[datasets.Entry]) -> list[Judged]:
-    """Read and screen recordings, each once."""
-    return [Judged(entry, record, run(record)) for entry in listed for record in [entry.record()]]
+def judge(run: Run, listed: Iterable[datasets.Entry]) -> list[Judged]:
+    """Read recordings, cut them to the leads that the recorder measures, and screen them, each once."""
+    return [Judged(entry, record, run(record)) for entry in listed for record in [as_measured(entry.record())]]
 
 
-def operating_point(
-    name: str, truth: NDArray[np.bool_], results: Sequence[ScreeningResult], positive: str
-) -> Operating:
-    """Say what the shipped thresholds do on recordings whose label is known.
+def as_measured(record: Record) -> Record:
+    """Cut a recording to leads I and II, solved from other limb leads where it lacks one of them.
 
-    Parameters
-    ----------
-    truth : array (n,) of bool
-        Label of the primary task.
-    results : sequence of ScreeningResult
-        In the same order.
-    positive : str
-        The primary task's positive class.
+    One that has no two independent limb leads stays as it is: screening gives it no answer.
     """
-    answered = np.array([result.outcome != INCONCLUSIVE for result in results])
-    called = np.array([result.outcome == positive for result in results])
-    primary = [next(iter(result.tasks.values())) for result in results]
-    ran = np.array([task.probability is not None for task in primary])
-    probability = np.array([task.probability for task in primary if task.probability is not None])
-
-    def share(right: NDArray[np.bool_], among: NDArray[np.bool_]) -> metrics.Interval | None:
-        return metrics.exact_interval(int((right & among).sum()), int(among.sum()))
-
-    right_negative = answered & ~called
-    sensitivity, specificity = share(called, truth & answered), share(right_negative, ~truth & answered)
-    values = {}
-    if sensitivity and specificity:
-        for prevalence in PREVALENCES:
-            both = metrics.predictive_values(sensitivity.value, specificity.value, prevalence)
-            positive_value, negative_value = (None if np.isnan(value) else float(value) for value in both)
-            values[f"{prevalence:.0%}"] = positive_value, negative_value
-    return Operating(
-        set=name,
-        n=len(results),
-        positive=int(truth.sum()),
-        answered=int(answered.sum()),
-        sensitivity_answered=sensitivity,
-        specificity_answered=specificity,
-        sensitivity_all=share(called, truth),
-        specificity_all=share(right_negative, ~truth),
-        brier=metrics.brier(truth[ran], probability) if ran.any() else None,
-        brier_constant=metrics.brier(truth[ran], np.full(ran.sum(), truth[ran].mean())) if ran.any() else None,
-        calibration_error=metrics.calibration_error(truth[ran], probability) if ran.any() else None,
-        predictive_values=values,
-    )
-
-
-def operating_table(points: Iterable[Operating]) -> str:
-    """Print operating points as Markdown."""
-    lines = [
-        "| set | n (positive) | answered | sensitivity, answered | specificity, answered | sensitivity, all | "
-        "specificity, all | Brier (constant) | ECE | PPV / NPV at 1 %, 5 %, 20 % |",
-        "|---|---|---|---|---|---|---|---|---|---|",
-    ]
-    for point in points:
-        shares = (
-            point.sensitivity_answered,
-            point.specificity_answered,
-            point.sensitivity_all,
-            point.specificity_all,
-        )
-        cells = [point.set, f"{point.n} ({point.positive})", f"{point.answered / point.n:.1%}"]
-        cells += [f"{s.value:.3f} ({s.low:.3f} to {s.high:.3f})" if s else "-" for s in shares]
-        cells += [
-            f"{_figure(point.brier, 4)} ({_figure(point.brier_constant, 4)})",
-            _figure(point.calibration_error, 3),
-        ]
-        cells.append(", ".join(f"{_figure(p, 2)} / {_figure(n, 3)}" for p, n in point.predictive_values.values()))
-        lines.append(f"| {' | '.join(cells)} |")
-    return "\n".join(lines)
+    pair = solve_i_ii(record.limb())
+    # What was not received is no number, in what is solved from it as well.
+    return record if pair is None else replace(record, signal_mv=pair, leads=("I", "II"), gaps=~np.isfinite(pair))
 
 
 def table(rows: Iterable[Row]) -> str:
@@ -218,40 +169,53 @@ def table(rows: Iterable[Row]) -> str:
     return "\n".join(lines)
 
 
-def _figure(value: float | None, digits: int) -> str:
-    return "-" if value is None else f"{value:.{digits}f}"
-
-
-def _not_ecg(run: Callable[[Record], ScreeningResult], rng: np.random.Generator) -> list[Row]:
+def _not_ecg(run: Run, rng: np.random.Generator) -> list[Row]:
     """Draw from every kind in turn; the held-out kinds taught neither limits nor guard."""
-    results: dict[bool, list[tuple[str, ScreeningResult]]] = {True: [], False: []}
-    kinds = sorted(NOT_ECG)
-    for number in range(N_NOT_ECG):
-        kind = kinds[number % len(kinds)]
-        samples = NOT_ECG[kind](rng, N_SAMPLES, FS_HZ).astype(np.float32)
-        record = Record(samples, FS_HZ, ("I", "II"), origin="simulated")
-        results[kind in HELD_OUT_KINDS].append((kind, run(record)))
-    rows = []
-    for held_out, found in results.items():
-        row = _tally("no ECG", "held-out kinds" if held_out else "kinds seen in training", (r for _, r in found))
-        passed = Counter(kind for kind, result in found if result.outcome != INCONCLUSIVE)
-        rows.append(replace(row, reasons={**row.reasons, **{f"ANSWERED {k}": n for k, n in passed.items()}}))
-    return rows
+    found = _drawn(run, NOT_ECG, N_NOT_ECG, rng)
+    seen = [one for one in found if one[0] not in HELD_OUT_KINDS]
+    held_out = [one for one in found if one[0] in HELD_OUT_KINDS]
+    return [_strange("no ECG", "kinds seen in training", seen), _strange("no ECG", "held-out kinds", held_out)]
 
 
-def _spoiled(
-    run: Callable[[Record], ScreeningResult], listed: list[datasets.Entry], rng: np.random.Generator
-) -> list[Row]:
+def _unseen(run: Run, rng: np.random.Generator) -> list[Row]:
+    """Draw from the kinds that only judge; those that begin with a heart are harder and stand apart."""
+    found = _drawn(run, UNSEEN, N_UNSEEN, rng)
+    hearts = [one for one in found if one[0] in SPOILED_HEARTS]
+    others = [one for one in found if one[0] not in SPOILED_HEARTS]
+    group = "no ECG, unseen kinds"
+    return [_strange(group, "no beating heart", others), _strange(group, "spoiled simulated hearts", hearts)]
+
+
+def _drawn(
+    run: Run, kinds: Mapping[str, NotEcg], count: int, rng: np.random.Generator
+) -> list[tuple[str, ScreeningResult]]:
+    names = sorted(kinds)
+    found = []
+    for number in range(count):
+        kind = names[number % len(names)]
+        samples = kinds[kind](rng, N_SAMPLES, FS_HZ).astype(np.float32)
+        found.append((kind, run(Record(samples, FS_HZ, ("I", "II"), origin="simulated"))))
+    return found
+
+
+def _strange(group: str, kind: str, found: list[tuple[str, ScreeningResult]]) -> Row:
+    """Tally inputs of which none should be answered, with the list of what got past."""
+    row = _tally(group, kind, (result for _, result in found))
+    passed = Counter(kind for kind, result in found if result.outcome != INCONCLUSIVE)
+    return replace(row, reasons={**row.reasons, **{f"ANSWERED {kind}": n for kind, n in passed.items()}})
+
+
+def _spoiled(run: Run, listed: list[datasets.Entry], rng: np.random.Generator) -> list[Row]:
     calibrated = [entry for entry in listed if entry.source == datasets.TWELVE_LEAD]
     found: dict[str, list[ScreeningResult]] = {}
     for number in range(N_SPOILED):
         kind = sorted(SPOILED)[number % len(SPOILED)]
-        record = calibrated[int(rng.integers(len(calibrated)))].record()
+        record = as_measured(calibrated[int(rng.integers(len(calibrated)))].record())
         found.setdefault(kind, []).append(run(SPOILED[kind](rng, record)))
     return [_tally("spoiled ECG", kind, results) for kind, results in found.items()]
 
 
-def _swaps(run: Callable[[Record], ScreeningResult], judged: list[Judged]) -> list[Row]:
+def _swaps(run: Run, judged: list[Judged]) -> list[Row]:
     """Count detections per permutation of answered recordings, and false alarms where a swap is mimicked."""
     resembling = [one.result for one in judged if datasets.RIGHT_AXIS_LIKE in one.entry.marks]
     rows = [
@@ -265,15 +229,40 @@ def _swaps(run: Callable[[Record], ScreeningResult], judged: list[Judged]) -> li
     return rows
 
 
-def _stability(run: Callable[[Record], ScreeningResult], judged: list[Judged]) -> list[Row]:
+def _stability(run: Run, judged: list[Judged]) -> list[Row]:
     """Count answered outcomes that flip when the same heart is recorded a little otherwise; flips stand as detected."""
     answered = [one for one in judged if one.result.outcome != INCONCLUSIVE]
     rows = []
     for kind, change in STABILITY.items():
-        pairs = [(one.result.outcome, run(change(one.record))) for one in answered]
-        flips = sum(after.outcome not in (before, INCONCLUSIVE) for before, after in pairs)
-        rows.append(replace(_tally("stability", kind, (after for _, after in pairs)), detected=flips))
+        rows.append(_flips(kind, [(one.result.outcome, run(change(one.record))) for one in answered]))
     return rows
+
+
+def _long_shifts(run: Run, rng: np.random.Generator) -> list[Row]:
+    """Record the same simulated hearts for 10 s at once and later; of those answered at once, count flips."""
+    hearts = []
+    for _ in range(N_HEARTS):
+        heart = replace(
+            random_heart(rng),
+            rate_bpm=rng.uniform(50, 110),
+            qrs_axis_deg=rng.uniform(-60, 150),
+            right_ratio=rng.uniform(0, 1),
+        )
+        hearts.append(add_noise(simulate(heart, LONG_S, FS_HZ, rng, ("I", "II")), "muscle", 25.0, rng))
+    at_once = [(record, run(_later(record, 0.0, SHORT_S)).outcome) for record in hearts]
+    answered = [(record, outcome) for record, outcome in at_once if outcome != INCONCLUSIVE]
+    return [
+        _flips(
+            f"simulated heart, recorded {shift_s:g} s later",
+            [(outcome, run(_later(record, shift_s, SHORT_S))) for record, outcome in answered],
+        )
+        for shift_s in LONG_SHIFTS_S
+    ]
+
+
+def _flips(kind: str, pairs: list[tuple[str, ScreeningResult]]) -> Row:
+    flips = sum(after.outcome not in (before, INCONCLUSIVE) for before, after in pairs)
+    return replace(_tally("stability", kind, (after for _, after in pairs)), detected=flips)
 
 
 def _resampled(record: Record, up: int, down: int) -> Record:
@@ -288,9 +277,10 @@ def _twelve_bit(record: Record) -> Record:
     return replace(record, signal_mv=(np.rint(record.signal_mv / step) * step).astype(np.float32))
 
 
-def _later(record: Record, seconds: float) -> Record:
+def _later(record: Record, seconds: float, length_s: float = np.inf) -> Record:
     first = round(seconds * record.fs_hz)
-    return replace(record, signal_mv=record.signal_mv[:, first:], gaps=record.gaps[:, first:])
+    part = slice(first, None if np.isinf(length_s) else first + round(length_s * record.fs_hz))
+    return replace(record, signal_mv=record.signal_mv[:, part], gaps=record.gaps[:, part])
 
 
 STABILITY: dict[str, Callable[[Record], Record]] = {

@@ -156,17 +156,16 @@ def _refusal(spec: ModelSpec, output: Output, seen: Circumstances) -> str | None
     objections = tripped(spec, output)
     if "not_ecg" in objections:
         return NOT_ECG
-    if "unfamiliar" in objections:
-        return UNFAMILIAR
     if not any(set(accepted) <= set(seen.available_leads) for accepted in spec.accepted_lead_sets):
         return LEADS_NOT_ACCEPTED
     if seen.age_years is not None and seen.age_years < spec.intended_use.min_age_years:
         return TOO_YOUNG
     if seen.pacemaker:
         return PACED
+    # Swapped electrodes may look unfamiliar as well; they are what the operator can put right.
     if "electrode_swap" in objections and not seen.electrodes_confirmed:
         return SWAP_CHECK
-    return None
+    return UNFAMILIAR if "unfamiliar" in objections else None
 
 
 def _answer(spec: ModelSpec, task: TaskSpec, value: float, refusal: str | None, seen: Circumstances) -> TaskResult:

@@ -224,7 +224,7 @@ def _provenance(
             "rejected": rejected,
         },
         "distill": config.model_dump(mode="json"),
-        "quantization": {"records": CALIBRATION_RECORDS, "from": "training folds", "seed": config.seed},
+        "quantization": {"records": CALIBRATION_RECORDS, "from": "training folds", "seed": config.student.seed},
         "versions": {
             "python": platform.python_version(),
             **{name: metadata.version(name) for name in VERSIONED_PACKAGES},

@@ -59,8 +59,8 @@ def card(spec: ModelSpec, measured: dict[str, Any], provenance: dict[str, Any], 
         "## Thresholds",
         "",
         f"No answer between probabilities {primary.lower:.4f} and {primary.upper:.4f} of the primary task. Chosen on "
-        "fold 9 by risk control (Learn then Test): the bundle's manifest states the two risks and the confidence, which "
-        "hold for exchangeable recordings only. Another hospital is not exchangeable with PTB-XL: fit the thresholds "
+        "fold 9 by risk control (Learn then Test): the manifest states the two risks and the confidence, which hold "
+        "for exchangeable recordings only. Another hospital is not exchangeable with PTB-XL: fit the thresholds "
         "there with `lsemvae-edge train recalibrate`.",
         "",
         "## Limits",
@@ -71,8 +71,8 @@ def card(spec: ModelSpec, measured: dict[str, Any], provenance: dict[str, Any], 
         "",
         "## Cost of making it",
         "",
-        f"{provenance['processor_seconds'] / 3600:.2f} processor hours on two cores of x86-64, no accelerator, teachers "
-        "included; power was not measured. At 15 W a core that is "
+        f"{provenance['processor_seconds'] / 3600:.2f} processor hours on two cores of x86-64, no accelerator, "
+        "teachers included; power was not measured. At 15 W a core that is "
         f"{15 * provenance['processor_seconds'] / 3.6e6:.3f} kWh, about "
         f"{0.475 * 15 * provenance['processor_seconds'] / 3.6e6:.3f} kg of CO2 at 475 g/kWh (world average of 2018, "
         f"IEA). The model file has {n_bytes / 1000:.0f} KB.",

@@ -43,7 +43,7 @@ def add_onnx(bundle: Bundle, out: Path) -> Bundle:
         made = _rewrite(
             bundle,
             draft,
-            files={onnx.FILE.path: onnx.to_onnx(student, bundle.spec.preprocess.window_samples)},
+            files={onnx.FILE.path: onnx.to_onnx(student, bundle.spec.preprocess.beat.n_samples)},
             models=(*(model for model in bundle.manifest.models if model.format != "onnx"), onnx.FILE),
         )
         _prove(made, "onnxruntime")

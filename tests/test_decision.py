@@ -95,11 +95,11 @@ def test_a_probability_is_one_and_grows_with_its_logit(model_spec, value, slope,
 
 REFUSALS = [
     (decision.NOT_ECG, {}, {"not_ecg": 2.0}),
-    (decision.UNFAMILIAR, {}, {"distance": FAR}),
     (decision.LEADS_NOT_ACCEPTED, {"available_leads": ("I",)}, {}),
     (decision.TOO_YOUNG, {"age_years": 17.9}, {}),
     (decision.PACED, {"pacemaker": True}, {}),
     (decision.SWAP_CHECK, {}, {"swap": 1.0}),
+    (decision.UNFAMILIAR, {}, {"distance": FAR}),
 ]
 
 

@@ -17,7 +17,8 @@ def degrade(pairs: Tensor, fs_hz: float, generator: torch.Generator) -> Tensor:
     wander = torch.fft.irfft(
         torch.fft.rfft(torch.randn(pairs.shape, generator=generator)) * (frequency < 0.6), n=length
     )
-    wander = wander / wander.std(dim=2, keepdim=True).clamp(min=1e-6)
+    # What is shorter than a period of wander, as an average beat is, holds none.
+    wander = wander / wander.std(dim=2, keepdim=True).clamp(min=1e-6) * (0.6 * length > fs_hz)
     level = _uniform(batch, 0.0, 0.15, generator) * _coin(batch, 0.7, generator)
     sway = _uniform(batch, 0.0, 0.4, generator) * _coin(batch, 0.7, generator)
     filtered = torch.where(_coin(batch, 0.5, generator) > 0, torch.fft.irfft(spectrum * band, n=length), pairs)

@@ -165,7 +165,8 @@ def scramble(pair: Tensor, generator: torch.Generator) -> Tensor:
     """Keep the spectrum of beats and draw their phases anew: of a heart's frequencies, and no heartbeat."""
     spectrum = torch.fft.rfft(pair)
     phase = 2 * torch.pi * torch.rand(spectrum.shape, generator=generator)
-    return torch.fft.irfft(torch.polar(spectrum.abs(), phase), n=pair.shape[2])
+    made: Tensor = torch.fft.irfft(torch.polar(spectrum.abs(), phase), n=pair.shape[2])
+    return made
 
 
 def _widened(pair: Tensor, n_leads: int) -> Tensor:

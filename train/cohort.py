@@ -16,7 +16,7 @@ from lsemvae_edge.leads import LIMB_MATRIX
 from lsemvae_edge.train.datasets import RIGHT_AXIS_LIKE, TWELVE_LEAD, Entry
 from lsemvae_edge.train.datasets.ptbxl import band_of_limb_only
 from lsemvae_edge.train.labels import N_AUXILIARY
-from lsemvae_edge.train.recipes import recipe
+from lsemvae_edge.train.recipes import InputRecipe, recipe
 
 _BATCH = 64
 
@@ -82,7 +82,12 @@ class Cohort:
 
 
 def load_cohort(
-    listed: Iterable[Entry], tasks: Sequence[str], *, same_band: bool = False, workers: int = 1
+    listed: Iterable[Entry],
+    tasks: Sequence[str],
+    *,
+    same_band: bool = False,
+    workers: int = 1,
+    beat: InputRecipe | None = None,
 ) -> tuple[Cohort, dict[str, str]]:
     """Read and condition recordings.
 
@@ -96,6 +101,8 @@ def load_cohort(
         training; what is judged stays as a recorder gives it.
     workers : int
         Processes.
+    beat : InputRecipe, optional
+        Another recipe of the average beat than the device's.
 
     Returns
     -------
@@ -110,7 +117,7 @@ def load_cohort(
         If none could be read.
     """
     rows = list(listed)
-    read = partial(_read_some, same_band=same_band)
+    read = partial(_read_some, same_band=same_band, beats=beat or recipe("beat"))
     parts = _batched(rows)
     if workers == 1:
         found = list(chain.from_iterable(map(read, parts)))
@@ -137,7 +144,7 @@ def load_cohort(
             site=np.array([entry.site for entry in of]),
             device=np.array([entry.device for entry in of]),
             sex=np.array([entry.sex or "" for entry in of]),
-            age_years=np.array([entry.age_years or np.nan for entry in of], dtype=np.float32),
+            age_years=np.array([entry.age_years for entry in of], dtype=np.float32),
             right_axis_like=np.array([RIGHT_AXIS_LIKE in entry.marks for entry in of]),
             record_id=np.array([entry.record_id for entry in of]),
         ),
@@ -148,7 +155,7 @@ def load_cohort(
 Read = tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.bool_]]
 
 
-def _read_some(entries: Sequence[Entry], *, same_band: bool) -> list[Read | str]:
+def _read_some(entries: Sequence[Entry], *, same_band: bool, beats: InputRecipe) -> list[Read | str]:
     """Read entries: beat, pair and presence of each, or why it was left out."""
     found: list[Read | str] = []
     for entry in entries:
@@ -156,7 +163,7 @@ def _read_some(entries: Sequence[Entry], *, same_band: bool) -> list[Read | str]
             record = entry.load()
             if same_band and entry.source == TWELVE_LEAD:
                 record = band_of_limb_only(record)
-            beat, present = recipe("beat").apply(record)
+            beat, present = beats.apply(record)
             window, _ = recipe("edge").apply(record)
         except LsemvaeError as error:
             found.append(error.message)

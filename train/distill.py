@@ -7,24 +7,27 @@ Sources: soft targets, Hinton et al., arXiv:1503.02531; cross-fitting, Chernozhu
 """
 
 import copy
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits as bce
 
 from lsemvae_edge import metrics
-from lsemvae_edge.leads import STANDARD_12
+from lsemvae_edge.leads import LIMB_LEADS, STANDARD_12
 from lsemvae_edge.model.student import SIZES, Student, StudentConfig, StudentOutput, channels_last
 from lsemvae_edge.train import beat_batches
 from lsemvae_edge.train.cohort import Cohort
 from lsemvae_edge.train.finetune import LEAD_SETS, follow, positions
 from lsemvae_edge.train.recipes import recipe
 
+FIRST_OF_ENSEMBLE = 1000
+"""What is added to the student's seed for the first teacher of its ensemble."""
 GUARDS = ("electrode_swap", "not_ecg")
 """Outputs after the tasks: reasons not to answer, learned together with them."""
 
@@ -95,6 +98,17 @@ class DistillConfig(BaseModel):
         Weight of the teachers' opinions beside the labels, and by how much both are softened.
     soft_auxiliary : float
         Weight of their opinions about the further statements.
+    ensemble : int
+        Six-lead teachers of the student's own form that learned from all training recordings with other seeds. They are
+        not cross-fitted: they are asked about the very input that the student sees, augmented and mixed, so that the
+        student matches a function and not stored answers (Beyer et al., arXiv:2106.05237).
+    ensemble_weight : float
+        Weight of their opinions about tasks, guards and further statements, beside the labels.
+    hint : {"none", "chest", "latent"}
+        What the student's latents are asked to predict besides, through a linear layer that exists only while fitting:
+        the chest leads' average beats, or the fused mean of a twelve-lead teacher that learned from all recordings
+        (its basis must be one for all, so it cannot be cross-fitted).
+    hint_weight : float
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -106,13 +120,24 @@ class DistillConfig(BaseModel):
     soft_weight: float = 1.0
     soft_auxiliary: float = 0.0
     temperature: float = Field(2.0, gt=0)
+    ensemble: int = Field(0, ge=0)
+    ensemble_weight: float = 1.0
+    hint: Literal["none", "chest", "latent"] = "none"
+    hint_weight: float = 1.0
 
 
-def shipped_recipe(size: str = "small", seed: int = 0) -> DistillConfig:
+def shipped_recipe(size: SizeName = "small", seed: int = 0) -> DistillConfig:
     """Return the recipe of the shipped bundles; how it was chosen stands in ``docs/figures.md``."""
+    taught = FitConfig(epochs=25, mixup=0.2, swapped_per_batch=0, strange_per_batch=0, alone=0.0)
     return DistillConfig(
-        student=FitConfig(size=size, seed=seed),
-        teachers=(TeacherConfig(leads="12L", seeds=(0, 1)), TeacherConfig(leads="6L", seeds=(0, 1))),
+        student=FitConfig(size=size, seed=seed, mixup=0.2),
+        teachers=(
+            TeacherConfig(leads="12L", fit=taught, seeds=(0,)),
+            TeacherConfig(leads="6L", fit=taught, seeds=(0, 1)),
+        ),
+        folds=3,
+        soft_weight=1.0,
+        soft_auxiliary=5.0,
     )
 
 
@@ -156,11 +181,8 @@ def teach(cohort: Cohort, config: DistillConfig, held_out: Cohort | None = None,
         return torch.cat([logits[:, :n_tasks], logits[:, n_tasks + len(GUARDS) :]], dim=1)
 
     for teacher in config.teachers:
-        seen, seen_held_out = (
-            None if of is None else of.present[:, list(positions(LEAD_SETS[teacher.leads]))].all(axis=1)
-            for of in (cohort, held_out)
-        )
-        assert seen is not None
+        leads = list(positions(LEAD_SETS[teacher.leads]))
+        seen: NDArray[np.bool_] = cohort.present[:, leads].all(axis=1)
         for seed in teacher.seeds:
             for fold in range(config.folds):
                 learned = fit(
@@ -172,9 +194,10 @@ def teach(cohort: Cohort, config: DistillConfig, held_out: Cohort | None = None,
                 rows = np.flatnonzero(seen & (folds == fold))
                 total[rows] += teacher.weight * opinion(learned, cohort.select(rows), teacher.leads)
                 weight[rows] += teacher.weight
-                if held_out is not None and seen_held_out is not None:
+                if held_out is not None:
+                    whole = np.flatnonzero(held_out.present[:, leads].all(axis=1))
                     said = torch.full((len(held_out), n_outputs), torch.nan)
-                    said[seen_held_out] = opinion(learned, held_out.select(seen_held_out), teacher.leads)
+                    said[whole] = opinion(learned, held_out.select(whole), teacher.leads)
                     asked.setdefault(teacher.leads, []).append(said)
                 if say is not None:
                     say(f"{teacher.leads} teacher, seed {seed}, fold {fold + 1} of {config.folds}")
@@ -201,7 +224,35 @@ def distill(cohort: Cohort, config: DistillConfig, soft: Tensor | None = None, s
         if say is not None:
             say(f"student, epoch {epoch + 1} of {config.student.epochs}: loss {loss:.4f}")
 
-    return fit(cohort, config.student, soft=soft, config_of_soft=config, progress=progress)
+    hint = hints(cohort, config)
+    ensemble = [
+        fit(
+            cohort,
+            config.student.model_copy(update={"seed": config.student.seed + FIRST_OF_ENSEMBLE + number}),
+            keep_auxiliary=True,
+        )
+        for number in range(config.ensemble)
+    ]
+    return fit(
+        cohort, config.student, soft=soft, ensemble=ensemble, hint=hint, config_of_soft=config, progress=progress
+    )
+
+
+def hints(cohort: Cohort, config: DistillConfig) -> Tensor | None:
+    """Return what latents are asked to predict (n, d), standardised; NaN rows for recordings without chest leads."""
+    if config.hint == "none":
+        return None
+    seen = cohort.has_chest_leads
+    if config.hint == "chest":
+        beats = torch.from_numpy(cohort.beats[seen][:, len(LIMB_LEADS) :]).flatten(1)
+        known = beats / beats.std()
+    else:
+        teacher = next(one for one in config.teachers if one.leads == "12L")
+        known = predict(fit(cohort.select(seen), teacher.fit, leads="12L"), cohort.select(seen), "12L").mu
+        known = (known - known.mean(dim=0)) / known.std(dim=0).clamp(min=1e-6)
+    target = torch.full((len(cohort), known.shape[1]), torch.nan)
+    target[torch.from_numpy(seen)] = known
+    return target
 
 
 def fit(
@@ -210,9 +261,12 @@ def fit(
     *,
     leads: str = "6L",
     soft: Tensor | None = None,
+    ensemble: Sequence[Student] = (),
+    hint: Tensor | None = None,
     config_of_soft: DistillConfig | None = None,
     keep_auxiliary: bool = False,
     progress: Progress | None = None,
+    shape: StudentConfig | None = None,
 ) -> Student:
     """Fit lead experts on average beats and return the moving average of their weights, in evaluation mode.
 
@@ -225,19 +279,25 @@ def fit(
         A student of other than the six limb leads has no guards that would recognise swaps.
     soft : Tensor (n, n_tasks + n_auxiliary), optional
         See `Taught`.
+    ensemble : sequence of Student, optional
+        Teachers with auxiliary outputs, asked about what the student sees.
+    hint : Tensor (n, d), optional
+        See `hints`.
     config_of_soft : DistillConfig, optional
-        Weights of ``soft``.
+        Weights of ``soft``, ``ensemble`` and ``hint``.
     keep_auxiliary : bool
         Keep the outputs for further statements, which otherwise exist only while fitting.
     progress : callable, optional
         Told the epoch and its mean loss.
+    shape : StudentConfig, optional
+        Layers of the student, in place of the size that ``config`` names.
     """
     torch.manual_seed(config.seed)
     generator = torch.Generator().manual_seed(config.seed)
     beats, present = torch.from_numpy(cohort.beats), torch.from_numpy(cohort.present)
     n_tasks, n_auxiliary = cohort.targets.shape[1], cohort.auxiliary.shape[1]
     n_answers = n_tasks + len(GUARDS)
-    model = channels_last(Student(sized(config.size, leads, n_answers + n_auxiliary)))
+    model = channels_last(Student(sized(shape or config.size, leads, n_answers + n_auxiliary)))
     guarded = leads == "6L" and config.strange_per_batch > 0
     strange = beat_batches.strange_beats(config.strange_bank, config.seed) if guarded else torch.empty(0)
     targets = torch.cat(
@@ -255,8 +315,11 @@ def fit(
         + [config.auxiliary_weight / max(n_auxiliary, 1)] * n_auxiliary
     )
     lesson = None if soft is None or config_of_soft is None else _lesson(soft, config_of_soft, n_tasks, n_auxiliary)
+    n_latents = model.config.latent_dim * (1 + model.config.n_leads)
+    guess = None if hint is None else nn.Linear(n_latents, hint.shape[1])
     steps = -(-len(cohort) // config.batch_size)
-    optimizer = torch.optim.AdamW(model.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay)
+    learned = [*model.parameters(), *(guess.parameters() if guess is not None else ())]
+    optimizer = torch.optim.AdamW(learned, lr=config.learning_rate, weight_decay=config.weight_decay)
     schedule = torch.optim.lr_scheduler.OneCycleLR(
         optimizer, config.learning_rate, total_steps=steps * config.epochs, pct_start=0.15
     )
@@ -270,19 +333,26 @@ def fit(
                 present[chosen],
                 strange,
                 leads=positions(LEAD_SETS[leads]),
-                fs_hz=recipe("beat").fs_hz,
+                fs_hz=recipe("beat").fs_hz * beats.shape[2] / recipe("beat").n_samples,
                 swapped=config.swapped_per_batch if guarded else 0,
                 n_strange=config.strange_per_batch if guarded else 0,
                 alone=config.alone if leads == "6L" else 0.0,
                 generator=generator,
             )
             wanted = _wanted(targets[chosen], batch, n_tasks)
-            opinion = None if lesson is None else lesson.opinion[chosen]
-            x, mask, wanted, opinion = _mixed(batch, wanted, opinion, config.mixup, generator)
+            further = (None if lesson is None else lesson.opinion, hint)
+            rows = [None if one is None else one[chosen] for one in further]
+            x, mask, wanted, (opinion, hinted) = _mixed(batch, wanted, rows, config.mixup, generator)
             output = model(x, mask)
             loss = _weighted(output.logits, wanted, weights) + config.kl_weight * _divergence(output)
             if lesson is not None and opinion is not None:
                 loss = loss + lesson.loss(output.logits[: batch.n_real], opinion)
+            if ensemble and config_of_soft is not None:
+                loss = loss + config_of_soft.ensemble_weight * _mismatch(
+                    ensemble, x, mask, output.logits, weights, config_of_soft.temperature
+                )
+            if guess is not None and hinted is not None and config_of_soft is not None:
+                loss = loss + config_of_soft.hint_weight * _missed(guess, output, hinted)
             optimizer.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
             nn.utils.clip_grad_norm_(model.parameters(), 1.0)
@@ -316,11 +386,12 @@ def inputs(
         yield beat_batches.to_input(torch.from_numpy(cohort.beats[part][:, chosen]), mask), mask
 
 
-def sized(size: str, leads: str, n_outputs: int) -> StudentConfig:
-    """Return the configuration of a named size for a set of leads, grouped in threes as they stand."""
+def sized(size: str | StudentConfig, leads: str, n_outputs: int) -> StudentConfig:
+    """Return the configuration of a size, by name or as it is, for a set of leads, grouped in threes as they stand."""
     n_leads = len(LEAD_SETS[leads])
     groups = tuple(tuple(range(i, min(i + 3, n_leads))) for i in range(0, n_leads, 3))
-    return replace(SIZES[size], n_leads=n_leads, n_outputs=n_outputs, groups=groups)
+    shape = SIZES[size] if isinstance(size, str) else size
+    return replace(shape, n_leads=n_leads, n_outputs=n_outputs, groups=groups)
 
 
 def _wanted(targets: Tensor, batch: beat_batches.Batch, n_tasks: int) -> Tensor:
@@ -337,12 +408,19 @@ def _wanted(targets: Tensor, batch: beat_batches.Batch, n_tasks: int) -> Tensor:
 
 
 def _mixed(
-    batch: beat_batches.Batch, wanted: Tensor, opinion: Tensor | None, mixup: float, generator: torch.Generator
-) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
-    """Mix pairs of real recordings that show the same leads; a label that one of them lacks is lost."""
+    batch: beat_batches.Batch,
+    wanted: Tensor,
+    more: Sequence[Tensor | None],
+    mixup: float,
+    generator: torch.Generator,
+) -> tuple[Tensor, Tensor, Tensor, list[Tensor | None]]:
+    """Mix pairs of real recordings that show the same leads; what one of them lacks is lost.
+
+    ``more`` are further targets of the real recordings.
+    """
     x, mask = batch.x, batch.mask
     if not mixup:
-        return x, mask, wanted, opinion
+        return x, mask, wanted, list(more)
     rng = np.random.default_rng(int(torch.randint(2**31, (), generator=generator)))
     share = torch.tensor(rng.beta(mixup, mixup, (batch.n_real, 1)), dtype=x.dtype)
     other = torch.randperm(batch.n_real, generator=generator)
@@ -356,7 +434,7 @@ def _mixed(
     real = slice(0, batch.n_real)
     x = torch.cat([mix(x[real]), x[batch.n_real :]])
     wanted = torch.cat([mix(wanted[real]), wanted[batch.n_real :]])
-    return x, mask, wanted, None if opinion is None else mix(opinion)
+    return x, mask, wanted, [None if one is None else mix(one) for one in more]
 
 
 def _weighted(logits: Tensor, wanted: Tensor, weights: Tensor) -> Tensor:
@@ -382,6 +460,24 @@ def _lesson(soft: Tensor, config: DistillConfig, n_tasks: int, n_auxiliary: int)
         [config.soft_weight] * n_tasks + [config.soft_auxiliary / max(n_auxiliary, 1)] * n_auxiliary
     )
     return _Lesson(torch.sigmoid(soft / t), lambda logits, opinion: _weighted(logits[:, columns] / t, opinion, weights))
+
+
+def _mismatch(
+    ensemble: Sequence[Student], x: Tensor, mask: Tensor, logits: Tensor, weights: Tensor, temperature: float
+) -> Tensor:
+    """Return the softened cross-entropy against the mean logits of an ensemble on the same input."""
+    with torch.no_grad():
+        opinion = torch.stack([teacher(x, mask).logits for teacher in ensemble]).mean(dim=0)
+    return temperature * _weighted(logits / temperature, torch.sigmoid(opinion / temperature), weights)
+
+
+def _missed(guess: nn.Module, output: StudentOutput, hint: Tensor) -> Tensor:
+    """Return how far a hint is missed by what the real recordings' latents say of it."""
+    known = ~hint.isnan().any(dim=1)
+    if not known.any():
+        return torch.zeros(())
+    latents = torch.cat([output.mu, output.lead_mu], dim=1)[: len(hint)]
+    return nn.functional.smooth_l1_loss(guess(latents[known]), hint[known])
 
 
 def _divergence(output: StudentOutput) -> Tensor:

@@ -19,7 +19,7 @@ from lsemvae_edge.errors import BadInputError, LsemvaeError
 from lsemvae_edge.result import INCONCLUSIVE, NOT_ASKED, TaskResult
 from lsemvae_edge.runtime import Output, Session, open_session
 from lsemvae_edge.spec import AskedIf, ModelSpec, TaskSpec
-from lsemvae_edge.train.calibrate import MISSED, refit
+from lsemvae_edge.train.calibrate import MISSED, TooFewError, refit
 from lsemvae_edge.train.datasets.cohort_check import check_cohort
 from lsemvae_edge.train.datasets.entry import DataSet, Entry, Problems, kind_of
 
@@ -165,13 +165,31 @@ def recalibrate(
     truths = {name: _truth(observed.heard, name) for name in named}
     checked = check_cohort(patients, truths, max(N_FOLDS, metrics.MIN_POSITIVES))
 
-    def refitted(chosen: NDArray[np.bool_]) -> ModelSpec:
-        return _refitted(spec, observed.heard, truths, checked.usable, chosen, prevalence, sensitivity)
-
     everybody = np.ones(len(patients), dtype=bool)
-    new = refitted(everybody)
     primary = truths[spec.primary.name] if spec.primary.name in checked.usable else truths[checked.usable[0]]
     folds = metrics.patient_folds(patients, primary + 1, N_FOLDS)
+
+    def of_tasks(tasks: Sequence[str], chosen: NDArray[np.bool_]) -> ModelSpec:
+        return _refitted(spec, observed.heard, truths, tasks, chosen, prevalence, sensitivity)
+
+    usable, kept = [], checked.problems.lines()
+    for name in checked.usable:
+        try:
+            for chosen in (everybody, *(folds != fold for fold in range(N_FOLDS))):
+                of_tasks([name], chosen)
+        except TooFewError as error:
+            if len(checked.usable) == 1:
+                raise
+            kept.append(f"{name}: {error.message}")
+        else:
+            usable.append(name)
+    if not usable:
+        raise TooFewError("; ".join(kept), "Label more recordings, or ask for a lower --sensitivity.")
+
+    def refitted(chosen: NDArray[np.bool_]) -> ModelSpec:
+        return of_tasks(usable, chosen)
+
+    new = refitted(everybody)
     shipped = [decision.decide(spec, one.output, one.seen) for one in observed.heard]
     crossed = list(shipped)
     for fold in range(N_FOLDS):
@@ -180,14 +198,14 @@ def recalibrate(
             crossed[i] = decision.decide(of_others, observed.heard[i].output, observed.heard[i].seen)
     judged = [
         _judge(spec, name, label, observed, truths[name], results)
-        for name in checked.usable
+        for name in usable
         for label, results in ((SHIPPED, shipped), (RECALIBRATED, crossed))
     ]
     ids = sorted(one.entry.record_id for one in observed.heard)
     return Recalibration(
         new.tasks,
         judged,
-        checked.problems.lines(),
+        kept,
         dict(observed.refused.most_common()),
         observed.problems.to_dict(),
         prevalence,

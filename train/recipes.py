@@ -8,7 +8,7 @@ the average beat of that, which the student reads.
 import json
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from fractions import Fraction
 from functools import lru_cache
@@ -173,7 +173,7 @@ class EdgeRecipe(InputRecipe):
 
     def apply(self, record: Record) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
         """Turn a recording into a model's input; see `InputRecipe.apply`."""
-        signal, present = _conditioned(record, self.n_samples)
+        signal, present = _conditioned(record, self.n_samples, preprocess.default_spec())
         return _scaled(signal), present
 
     def to_dict(self) -> dict[str, Any]:
@@ -187,28 +187,40 @@ class BeatRecipe(InputRecipe):
     """The device's input, twelve leads wide: the average beat of the middle window, one scale for all leads.
 
     Leads are needed and may be absent as in `EdgeRecipe`.
+
+    Parameters
+    ----------
+    spec : PreprocessSpec
+        Another contract than the device's, to find out what it would cost; see `beat_recipe`.
     """
 
     name: str = "beat"
     fs_hz: float = preprocess.DEFAULT_FS_HZ
     n_samples: int = preprocess.default_spec().beat.n_samples
+    spec: PreprocessSpec = field(default_factory=preprocess.default_spec)
 
     def apply(self, record: Record) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
         """Turn a recording into a model's input; see `InputRecipe.apply`."""
-        spec = preprocess.default_spec()
-        signal, present = _conditioned(record, EDGE_SAMPLES)
-        begin = (EDGE_SAMPLES - spec.window_samples) // 2
-        window = signal[:, begin : begin + spec.window_samples]
-        at = align_beats(window[:2], self.fs_hz, spec.beat)
+        n_samples = round(EDGE_SAMPLES * self.fs_hz / preprocess.DEFAULT_FS_HZ)
+        signal, present = _conditioned(record, n_samples, self.spec)
+        begin = (n_samples - self.spec.window_samples) // 2
+        window = signal[:, begin : begin + self.spec.window_samples]
+        at = align_beats(window[:2], self.fs_hz, self.spec.beat)
         if at is None:
             raise RejectedError(Reason.BEATS, "The window has too few heartbeats that resemble each other.")
-        beat = average_beat(window, at, spec.beat)
+        beat = average_beat(window, at, self.spec.beat)
         beat[: len(LIMB_LEADS)] = derive_limb_leads(beat[0], beat[1])
         return _scaled(beat), present
 
     def to_dict(self) -> dict[str, Any]:
-        """Return all that decides the numbers, the device's filters by their digest."""
-        return {**super().to_dict(), "conditioning_sha256": _digest(asdict(preprocess.default_spec()))}
+        """Return all that decides the numbers, the contract by its digest."""
+        told = {key: value for key, value in super().to_dict().items() if key != "spec"}
+        return {**told, "conditioning_sha256": _digest(asdict(self.spec))}
+
+
+def beat_recipe(spec: PreprocessSpec) -> BeatRecipe:
+    """Return the recipe of average beats under a contract."""
+    return BeatRecipe(fs_hz=spec.fs_hz, n_samples=spec.beat.n_samples, spec=spec)
 
 
 RECIPES: Mapping[str, InputRecipe] = MappingProxyType(
@@ -335,9 +347,8 @@ def _moving_sum(signal: NDArray[np.float64], width: int) -> NDArray[np.float64]:
         power *= 2
 
 
-def _conditioned(record: Record, n_samples: int) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+def _conditioned(record: Record, n_samples: int, spec: PreprocessSpec) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
     """Condition the leads of a recording (12, n_samples) as the device does, and say which are there."""
-    spec = preprocess.default_spec()
     if record.fs_hz < spec.resampler.min_input_hz:
         raise RejectedError(
             Reason.RATE,
@@ -358,7 +369,8 @@ def _conditioned(record: Record, n_samples: int) -> tuple[NDArray[np.float64], N
 
 def _scaled(signal: NDArray[np.float64]) -> NDArray[np.float32]:
     """Divide all leads by the root mean square over the limb leads."""
-    return (signal / np.sqrt(np.mean(signal[: len(LIMB_LEADS)] ** 2))).astype(np.float32)
+    scale = float(np.sqrt(np.mean(signal[: len(LIMB_LEADS)] ** 2)))
+    return (signal / scale).astype(np.float32)
 
 
 def _pair(record: Record, spec: PreprocessSpec, n_samples: int) -> NDArray[np.float64]:

@@ -125,10 +125,10 @@ class Student(nn.Module):
     def forward(self, x: Tensor, mask: Tensor) -> StudentOutput:
         experts = self.encode(x)
         fused = hierarchical_fusion(experts, mask, self.config.groups)
-        terms = [
-            nn.functional.linear(self.dropout(part), self.fused_head.weight) + head(self.dropout(mu * mask[:, i : i + 1]))
-            for i, ((mu, _), part, head) in enumerate(zip(experts, fused.parts, self.lead_heads, strict=True))
-        ]
+        terms = []
+        for i, ((mu, _), part, head) in enumerate(zip(experts, fused.parts, self.lead_heads, strict=True)):
+            fused_term = nn.functional.linear(self.dropout(part), self.fused_head.weight)
+            terms.append(fused_term + head(self.dropout(mu * mask[:, i : i + 1])))
         logits = terms[0] + self.fused_head.bias
         for term in terms[1:]:
             logits = logits + term

@@ -48,7 +48,7 @@ def test_verification_names_every_stage_with_its_worst_difference(cli):
     assert found["schema"] == "lsemvae-edge/verification/1"
     assert found["sha256"] == bundles.default().sha256
     stages = {check["stage"]: check for check in found["runtimes"]["litert"]}
-    assert set(stages) == {"filtered_mv", "input", "fed", "logits", "outcome"}
+    assert set(stages) == {"filtered_mv", "beat_at", "input", "fed", "logits", "contributions", "outcome"}
     assert all(check["worst"] <= check["allowed"] for check in stages.values())
     assert stages["outcome"]["worst"] == 0
 
@@ -213,14 +213,14 @@ def test_export_without_its_stack_names_the_extra(cli, tmp_path, monkeypatch):
 
 
 @pytest.mark.skipif(importlib.util.find_spec("litert_torch") is None, reason="training needs the extra `export`")
-@pytest.mark.parametrize("content", ["{", '{"unknown": 1}', '{"epochs": "many"}', None])
+@pytest.mark.parametrize("content", ["{", '{"unknown": 1}', '{"student": {"epochs": "many"}}', None])
 def test_a_configuration_that_is_none_is_wrong_usage(cli, tmp_path, content):
     config = tmp_path / "config.json"
     if content is not None:
         config.write_text(content)
     code, _, err = cli("train", "bundle", "--out", tmp_path / "out", "--config", config)
     assert code == 2
-    assert "not a fitting configuration" in err
+    assert "no recipe of a student" in err
     assert not (tmp_path / "out").exists()
 
 

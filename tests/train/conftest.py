@@ -13,8 +13,8 @@ from lsemvae_edge.synthetic.heart import Heart, simulate
 
 LIMB_ONLY, TWELVE_LEAD = "ptbxl_limb_relative", "ptbxl_12lead"
 COLUMNS = (
-    "ecg_id", "patient_id", "age", "sex", "scp_codes", "heart_axis", "pacemaker", "strat_fold", "filename_hr",
-    "filename_lr",
+    "ecg_id", "patient_id", "age", "sex", "site", "device", "scp_codes", "heart_axis", "pacemaker", "strat_fold",
+    "filename_hr", "filename_lr",
 )  # fmt: skip
 
 
@@ -27,6 +27,16 @@ class Recording:
     @property
     def pair_uv(self):
         return self.eight_uv[:2]
+
+    @property
+    def packed_uv(self):
+        """Leads I and II as the packed subset has them: one part is filtered, and in a scale of its own."""
+        if self.source == TWELVE_LEAD:
+            return self.pair_uv
+        from lsemvae_edge.train.datasets.ptbxl import band_of_limb_only
+
+        filtered = band_of_limb_only(Record(self.pair_uv / 1000, 500.0, ("I", "II"))).signal_mv
+        return np.rint(8000 * filtered).astype(np.int16)
 
 
 @pytest.fixture(scope="session")
@@ -49,6 +59,8 @@ def ptbxl_recordings():
                 "patient_id": f"{1000 + int(ecg_id) // 2}.0",
                 "age": ("", "61.0", "300.0")[k],
                 "sex": str(k % 2),
+                "site": ("0.0", "12.0", "")[k],
+                "device": ("CS-12   E", "AT-6 C 5.5", "")[k],
                 "scp_codes": codes,
                 "heart_axis": axis,
                 "pacemaker": pacemaker,
@@ -112,7 +124,7 @@ def packed(tmp_path_factory, ptbxl_recordings, write_csv):
         np.savez(
             folder / source / "lead_I_II_500hz_int16uV.npz",
             ecg_id=ids,
-            x=np.stack([recording.pair_uv for recording in chosen]),
+            x=np.stack([recording.packed_uv for recording in chosen]),
         )
         if source == TWELVE_LEAD:
             # In yet another order, and without the last record.

@@ -20,9 +20,10 @@ from lsemvae_edge.synthetic.heart import Heart, simulate
 from lsemvae_edge.train import recipes
 from lsemvae_edge.train.recipes import RECIPES, EdgeRecipe, Reason, ReferenceRecipe, RejectedError
 
-REFERENCE, EDGE = RECIPES["reference"], RECIPES["edge"]
+REFERENCE, EDGE, BEAT = RECIPES["reference"], RECIPES["edge"], RECIPES["beat"]
 TWELVE = add_noise(simulate(Heart(), 10.0, 500.0, 1), "mains50", 15.0, 2)
 BOTH = pytest.mark.parametrize("recipe", [REFERENCE, EDGE], ids=lambda recipe: recipe.name)
+ALL = pytest.mark.parametrize("recipe", [REFERENCE, EDGE, BEAT], ids=lambda recipe: recipe.name)
 
 
 def chosen(record, names):
@@ -81,7 +82,48 @@ def test_the_edge_recipe_is_the_devices_conditioning():
     np.testing.assert_array_equal(EDGE.apply(as_chest)[0][STANDARD_12.index("V3")], signal[0])
 
 
-@BOTH
+def middle_window(record):
+    """What the device's model reads of the window that the recipe takes."""
+    spec = preprocess.default_spec()
+    return preprocess.cut(preprocess.condition(record, spec), spec, (EDGE.n_samples - spec.window_samples) // 2)
+
+
+@pytest.mark.parametrize("axis_deg", [-40.0, 20.0, 130.0])
+@pytest.mark.parametrize("leads", [("I", "II"), LIMB_LEADS, ("III", "aVF")])
+def test_the_beat_recipe_is_the_devices_input_up_to_its_clip(axis_deg, leads):
+    heart = simulate(Heart(qrs_axis_deg=axis_deg, rate_bpm=60), 10.0, 300.0, 5, LIMB_LEADS)
+    record = chosen(add_noise(heart, "white", 20.0, 6), leads)
+    signal, present = BEAT.apply(record)
+    assert signal.shape == (12, preprocess.default_spec().beat.n_samples)
+    assert present.tolist() == [True] * 6 + [False] * 6
+    assert not signal[6:].any()
+    clip = preprocess.default_spec().clip
+    np.testing.assert_allclose(np.clip(signal[:6], -clip, clip), middle_window(record).signal, rtol=0, atol=2e-6)
+
+
+def test_the_beat_recipe_reads_the_middle_window():
+    record = add_noise(simulate(Heart(rate_bpm=60), 10.0, 300.0, 5, LIMB_LEADS), "white", 20.0, 6)
+    first = preprocess.apply(record, preprocess.default_spec()).signal
+    assert np.abs(first - middle_window(record).signal).max() > 0.01, "elsewhere other beats are whole"
+    np.testing.assert_allclose(
+        np.clip(BEAT.apply(record)[0][:6], -8, 8), middle_window(record).signal, rtol=0, atol=2e-6
+    )
+
+
+def test_chest_leads_are_averaged_over_the_same_beats_and_do_not_change_the_limb_leads():
+    signal, present = BEAT.apply(TWELVE)
+    assert present.all()
+    np.testing.assert_array_equal(signal[:6], BEAT.apply(chosen(TWELVE, LIMB_LEADS))[0][:6])
+    as_chest = with_samples(TWELVE, "V3", TWELVE.signal_mv[0])
+    np.testing.assert_allclose(BEAT.apply(as_chest)[0][STANDARD_12.index("V3")], signal[0], rtol=0, atol=1e-6)
+
+
+def test_a_window_without_a_repeated_beat_is_refused():
+    noise = np.random.default_rng(0).normal(size=(2, 5000)).astype(np.float32)
+    assert reason(BEAT, Record(noise, 500.0, ("I", "II"))) == Reason.BEATS
+
+
+@ALL
 @given(order=st.permutations(STANDARD_12))
 def test_leads_are_found_by_name(recipe, order):
     expected = recipe.apply(TWELVE)
@@ -90,7 +132,7 @@ def test_leads_are_found_by_name(recipe, order):
     np.testing.assert_array_equal(found[1], expected[1])
 
 
-@BOTH
+@ALL
 @given(gain=st.floats(1e-4, 1e4), sign=st.sampled_from([-1, 1]))
 def test_a_common_gain_changes_nothing(recipe, gain, sign):
     expected = sign * recipe.apply(TWELVE)[0]
@@ -200,7 +242,7 @@ def test_the_edge_takes_the_shortest_six_lead_recording_and_no_rate_below_100_hz
     assert reason(EDGE, simulate(Heart(), 10.0, 90.0, 1)) == Reason.RATE
 
 
-@BOTH
+@ALL
 def test_a_recipe_comes_back_from_its_description_and_a_strange_one_does_not(recipe):
     described = json.loads(json.dumps(recipe.to_dict()))
     assert recipes.from_dict(described) == recipe
@@ -211,8 +253,9 @@ def test_a_recipe_comes_back_from_its_description_and_a_strange_one_does_not(rec
             recipes.from_dict(strange)
 
 
-def test_another_filter_on_the_device_is_another_edge_recipe():
-    described = {**EDGE.to_dict(), "conditioning_sha256": "0" * 64}
+@pytest.mark.parametrize("recipe", [EDGE, BEAT], ids=lambda recipe: recipe.name)
+def test_another_filter_on_the_device_is_another_recipe(recipe):
+    described = {**recipe.to_dict(), "conditioning_sha256": "0" * 64}
     with pytest.raises(BadInputError):
         recipes.from_dict(described)
 

@@ -57,7 +57,8 @@ class PtbXl:
         wanted = listed_ids() if self.listed else None
         file_column = "filename_hr" if self.rate == 500 else "filename_lr"
         for row in tables.rows(self.path / DATABASE, (*COLUMNS, file_column)):
-            source, read = self.name, read_twelve
+            source: str = self.name
+            read: Callable[[Path], Record] = read_twelve
             if wanted is not None:
                 ecg_id = _whole(row["ecg_id"])
                 if ecg_id not in wanted:

@@ -1,9 +1,22 @@
 """``bench``: measure the installed toolkit on this machine."""
 
 from lsemvae_edge.cli._common import Commands
-from lsemvae_edge.cli.bench import accuracy, cost, kills, prepare, safety, training
+from lsemvae_edge.cli.bench import (
+    accuracy,
+    cost,
+    inputs,
+    kills,
+    leads,
+    noise,
+    prepare,
+    safety,
+    sizes,
+    training,
+    transfer,
+    variants,
+)
 
-PARTS = (accuracy, cost, safety, training, prepare, kills)
+PARTS = (accuracy, variants, inputs, sizes, transfer, leads, noise, cost, safety, training, prepare, kills)
 
 
 def add(commands: Commands) -> None:
