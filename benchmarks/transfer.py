@@ -18,7 +18,7 @@ from lsemvae_edge import bundle as bundles
 from lsemvae_edge import metrics
 from lsemvae_edge.benchmarks import ledger
 from lsemvae_edge.benchmarks.accuracy import N_FOLDS, REFERENCE, load_both
-from lsemvae_edge.benchmarks.fits import Fit, Place, Say, Scores, run_all
+from lsemvae_edge.benchmarks.fits import Fit, Kind, Place, Say, Scores, run_all
 from lsemvae_edge.benchmarks.judging import difference, median_seed, plain, ranked
 from lsemvae_edge.benchmarks.operating import operating_point
 from lsemvae_edge.benchmarks.table_files import Row
@@ -48,7 +48,9 @@ class Group:
     mask: NDArray[np.bool_]
 
 
-def evaluate(*, work: Path, teachers: bool, seeds: int, processes: int, final: bool, say: Say) -> dict[str, list[Row]]:
+def evaluate(
+    *, work: Path, teachers: bool, plain_cnn: bool, seeds: int, processes: int, final: bool, say: Say
+) -> dict[str, list[Row]]:
     """Leave out every site and every recorder, and with ``final`` ask the shipped bundle about other hospitals'.
 
     Parameters
@@ -57,6 +59,8 @@ def evaluate(*, work: Path, teachers: bool, seeds: int, processes: int, final: b
         Finished trainings are kept there and not repeated.
     teachers : bool
         Students learn from the teachers of the shipped recipe, too, fitted without the group each time.
+    plain_cnn : bool
+        Also fit the plain CNN, which takes most of the time.
     seeds : int
         Of student and plain CNN; the median by AUROC stands for each.
     processes : int
@@ -76,10 +80,13 @@ def evaluate(*, work: Path, teachers: bool, seeds: int, processes: int, final: b
     listed = [entry for entry in datasets.entries(folder) if entry.fold <= metrics.VALIDATION_FOLD]
     cohort, teaching = load_both(listed, processes)
     groups = [group for axis in AXES for group in groups_of(cohort, axis)]
-    fits = {id(group): fits_of(_without(group, cohort, teaching), teachers, seeds) for group in groups}
+    kinds: tuple[Kind, ...] = ("student", "cnn") if plain_cnn else ("student",)
+    fits = {id(group): fits_of(_without(group, cohort, teaching), teachers, seeds, kinds) for group in groups}
     folds = metrics.patient_folds(cohort.patient, cohort.strata, N_FOLDS)
     validated = [
-        fits_of(Place(f"in{fold}", teaching.select(folds != fold), cohort.select(folds == fold)), teachers, seeds)
+        fits_of(
+            Place(f"in{fold}", teaching.select(folds != fold), cohort.select(folds == fold)), teachers, seeds, kinds
+        )
         for fold in range(N_FOLDS)
     ]
     run_all([fit for some in (*fits.values(), *validated) for fit in some], work, processes, say)
@@ -111,17 +118,17 @@ def groups_of(cohort: Cohort, axis: str) -> list[Group]:
     return groups
 
 
-def fits_of(place: Place, teachers: bool, seeds: int) -> list[Fit]:
+def fits_of(place: Place, teachers: bool, seeds: int, kinds: Sequence[Kind] = ("student", "cnn")) -> list[Fit]:
     """List the trainings of one place: student and plain CNN, a seed each."""
-    return [Fit(kind, place, _recipe(teachers, seed)) for seed in range(seeds) for kind in ("student", "cnn")]
+    return [Fit(kind, place, _recipe(teachers, seed)) for seed in range(seeds) for kind in kinds]
 
 
 def answers_of(fits: Iterable[Fit], work: Path) -> Answers:
     """Return what finished trainings say of their held-out recordings."""
-    found: Answers = {STUDENT: [], REFERENCE: []}
+    found: Answers = {}
     for fit in fits:
         model, form = (STUDENT, "float") if fit.kind == "student" else (REFERENCE, "cnn")
-        found[model].append(fit.answers(work)[form][:, 0])
+        found.setdefault(model, []).append(fit.answers(work)[form][:, 0])
     return found
 
 
@@ -165,7 +172,8 @@ def rows_of(axis: str, cohort: Cohort, of_groups: Sequence[tuple[Group, Answers]
             model: median_seed(truth, [score[group.mask] for score in of_seeds]) for model, of_seeds in within.items()
         }
         for model, score in chosen.items():
-            better = None if model == REFERENCE else difference(truth, score, chosen[REFERENCE], part.patient)
+            compared = model != REFERENCE and REFERENCE in chosen
+            better = difference(truth, score, chosen[REFERENCE], part.patient) if compared else None
             rows.append(
                 {
                     "left_out": axis,

@@ -152,7 +152,9 @@ def test_fold_10_is_not_read_and_other_recorders_only_when_final(cohort, monkeyp
     monkeypatch.setattr(transfer.datasets, "other_recorders", refuse)
     monkeypatch.setattr(transfer, "load_both", load)
     monkeypatch.setattr(transfer, "run_all", do)
-    tables = transfer.evaluate(work=tmp_path, teachers=False, seeds=1, processes=1, final=False, say=print)
+    tables = transfer.evaluate(
+        work=tmp_path, teachers=False, plain_cnn=True, seeds=1, processes=1, final=False, say=print
+    )
     assert max(seen) == 9
     assert list(tables) == ["left out"]
     assert {row["left_out"] for row in tables["left out"]} == {"site", "device"}
@@ -199,7 +201,9 @@ def test_reading_other_recorders_is_written_to_the_ledger(small_bundle, elsewher
     monkeypatch.setattr(transfer, "AXES", ())
     monkeypatch.setattr(transfer, "run_all", lambda *_: None)
     monkeypatch.setattr(transfer, "answers_of", lambda fits, work: {})
-    tables = transfer.evaluate(work=tmp_path, teachers=False, seeds=1, processes=1, final=True, say=print)
+    tables = transfer.evaluate(
+        work=tmp_path, teachers=False, plain_cnn=True, seeds=1, processes=1, final=True, say=print
+    )
     (entry,) = map(json.loads, ledger.LEDGER.read_text().splitlines())
     assert entry["what"] == "transfer"
     assert len(entry["figures"]) == len(tables["other recorders"])

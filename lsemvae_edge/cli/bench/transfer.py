@@ -11,6 +11,7 @@ def add(parts: Commands) -> None:
     """Describe the command."""
     transfer = parts.add_parser("transfer", help="leave one site, one recorder out; with --final other hospitals")
     transfer.add_argument("--teachers", action="store_true", help="students also learn from teachers (slow)")
+    transfer.add_argument("--student-only", action="store_true", help="without the plain CNN, in a fifth of the time")
     transfer.add_argument("--seeds", type=int, default=1, help="seeds of each training (default %(default)s)")
     transfer.add_argument("--final", action="store_true", help="read other_recorders and append to the ledger")
     transfer.add_argument("--work", type=Path, default=Path("runs"), help="where finished trainings are kept")
@@ -28,6 +29,7 @@ def run(options: argparse.Namespace) -> int:
     tables = transfer.evaluate(
         work=options.work,
         teachers=options.teachers,
+        plain_cnn=not options.student_only,
         seeds=options.seeds,
         processes=options.processes,
         final=options.final,
