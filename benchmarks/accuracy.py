@@ -23,7 +23,7 @@ from lsemvae_edge.quantize import build, weights
 from lsemvae_edge.runtime import open_session
 from lsemvae_edge.train import calibrate, datasets, distill, labels
 from lsemvae_edge.train.cohort import Cohort, load_cohort
-from lsemvae_edge.train.distill import shipped_recipe
+from lsemvae_edge.train.distill import SizeName, shipped_recipe
 
 N_FOLDS = 5
 REFERENCE = "plain CNN 6L"
@@ -165,7 +165,7 @@ def _judge_folds(place: Place, bundle: Bundle, work: Path, seeds: int, processes
     return Judged("folds 9-10", place.held_out, {model: scores[model] for model in MODELS})
 
 
-def _fits(place: Place, sizes: Iterable[str], seeds: int) -> list[Fit]:
+def _fits(place: Place, sizes: Iterable[SizeName], seeds: int) -> list[Fit]:
     """Return the trainings of one place; sizes other than the shipped one have one seed."""
     fits = [Fit("teachers", place, shipped_recipe())]
     for seed in range(seeds):

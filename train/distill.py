@@ -13,7 +13,6 @@ from typing import Literal
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits as bce
@@ -182,7 +181,7 @@ def teach(cohort: Cohort, config: DistillConfig, held_out: Cohort | None = None,
 
     for teacher in config.teachers:
         leads = list(positions(LEAD_SETS[teacher.leads]))
-        seen: NDArray[np.bool_] = cohort.present[:, leads].all(axis=1)
+        seen = np.asarray(cohort.present[:, leads].all(axis=1))
         for seed in teacher.seeds:
             for fold in range(config.folds):
                 learned = fit(
