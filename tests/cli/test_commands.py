@@ -239,3 +239,18 @@ def test_help_names_every_command(capsys):
     text = capsys.readouterr().out
     for command in ("screen", "train", "export", "verify", "bench", "doctor"):
         assert command in text
+
+
+@pytest.mark.skipif(importlib.util.find_spec("litert_torch") is None, reason="training needs the extra `export`")
+def test_a_student_is_not_written_over(cli, tmp_path):
+    code, _, err = cli("train", "distill", "--out", tmp_path)
+    assert code == 2
+    assert "exists" in err
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.skipif(importlib.util.find_spec("litert_torch") is None, reason="training needs the extra `export`")
+def test_a_size_that_does_not_exist_is_wrong_usage(cli, tmp_path):
+    code, _, err = cli("train", "distill", "--size", "huge", "--out", tmp_path / "out")
+    assert code == 2
+    assert "'tiny', 'small' or 'base'" in err

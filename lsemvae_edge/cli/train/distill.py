@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lsemvae_edge.cli._common import Commands, add_json, print_json, say
-from lsemvae_edge.errors import BundleError, ExitCode, MissingExtraError, UsageError
+from lsemvae_edge.errors import ExitCode, MissingExtraError, UsageError
 
 if TYPE_CHECKING:
     from lsemvae_edge.train.distill import DistillConfig
@@ -61,7 +61,7 @@ def run(options: argparse.Namespace) -> int:
     from lsemvae_edge.train.cohort import load_cohort
 
     if options.out.exists():
-        raise BundleError(f"{options.out} exists.", "Name a new folder.")
+        raise UsageError(f"{options.out} exists.", "Name a new folder.")
     listed = [entry for entry in datasets.entries(datasets.data_folder()) if entry.fold != metrics.TEST_FOLD]
     tasks = [task.name for task in calibrate.TASKS]
     training, _ = load_cohort([e for e in listed if e.fold < metrics.VALIDATION_FOLD], tasks, same_band=True)
