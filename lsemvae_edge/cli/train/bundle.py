@@ -25,7 +25,8 @@ def run(options: argparse.Namespace) -> int:
         from lsemvae_edge.train import datasets
     except ImportError as error:
         raise MissingExtraError("train bundle", "export") from error
-    made = build.build(datasets.data_folder(), options.out, read_recipe(options), say)
+    recipe = read_recipe(options)
+    made = build.build(datasets.data_folder(), options.out, recipe, say)
     if options.anchor:
         build.anchor(options.anchor, made)
     if options.json:
