@@ -19,7 +19,7 @@ from lsemvae_edge.quantize import build, litert, weights
 from lsemvae_edge.runtime.litert import open_model
 from lsemvae_edge.train import distill
 from lsemvae_edge.train.cohort import Cohort
-from lsemvae_edge.train.distill import DistillConfig
+from lsemvae_edge.train.config_distill import DistillConfig
 from lsemvae_edge.train.finetune import Examples, NetworkConfig, fit_network, predict_network
 from lsemvae_edge.train.recipes import recipe
 

@@ -14,6 +14,7 @@ from lsemvae_edge.model import SIZES
 from lsemvae_edge.spec import BeatSpec, PreprocessSpec
 from lsemvae_edge.train import datasets, distill
 from lsemvae_edge.train.cohort import load_cohort
+from lsemvae_edge.train.config_distill import shipped_recipe
 from lsemvae_edge.train.recipes import beat_recipe
 
 JUDGED_FROM = 7
@@ -91,7 +92,7 @@ def measure(*, seeds: int, processes: int, say: Say) -> list[dict[str, Any]]:
         shape = replace(small, kernels=kernels, strides=(small.strides[0] * 2**octaves, *small.strides[1:]))
         logits = []
         for seed in range(seeds):
-            config = distill.shipped_recipe(seed=seed).student.model_copy(
+            config = shipped_recipe(seed=seed).student.model_copy(
                 update={"swapped_per_batch": 0, "strange_per_batch": 0}
             )
             logits.append(distill.predict(distill.fit(training, config, shape=shape), judged).logits.numpy())

@@ -33,7 +33,7 @@ from lsemvae_edge.runtime import Session
 from lsemvae_edge.runtime.litert import open_model
 from lsemvae_edge.train import datasets, distill
 from lsemvae_edge.train.cohort import Cohort
-from lsemvae_edge.train.distill import DistillConfig, shipped_recipe
+from lsemvae_edge.train.config_distill import DistillConfig, shipped_recipe
 from lsemvae_edge.train.recipes import recipe
 
 LAST_LEARNED = 6

@@ -28,7 +28,7 @@ from lsemvae_edge.runtime import open_session
 from lsemvae_edge.screening import model_ran, screen
 from lsemvae_edge.train import datasets
 from lsemvae_edge.train.cohort import Cohort
-from lsemvae_edge.train.distill import DistillConfig, shipped_recipe
+from lsemvae_edge.train.config_distill import DistillConfig, shipped_recipe
 
 AXES = ("site", "device")
 REST = "all others"

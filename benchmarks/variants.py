@@ -11,7 +11,7 @@ from lsemvae_edge import metrics
 from lsemvae_edge.benchmarks.accuracy import N_FOLDS, TASKS, Judged, compared, load_both
 from lsemvae_edge.benchmarks.fits import Fit, Place, run_all
 from lsemvae_edge.train import datasets
-from lsemvae_edge.train.distill import DistillConfig, shipped_recipe
+from lsemvae_edge.train.config_distill import DistillConfig, shipped_recipe
 
 SHIPPED = "shipped recipe"
 

@@ -29,7 +29,8 @@ from lsemvae_edge.spec import IntendedUse, ModelSpec
 from lsemvae_edge.synthetic.heart import Heart, simulate
 from lsemvae_edge.train import calibrate, datasets, distill, labels
 from lsemvae_edge.train.cohort import Cohort, load_cohort
-from lsemvae_edge.train.distill import GUARDS, DistillConfig
+from lsemvae_edge.train.config_distill import DistillConfig
+from lsemvae_edge.train.distill import GUARDS
 
 GOLDEN = "golden.npz"
 CALIBRATION_RECORDS = 500

@@ -2,6 +2,7 @@
 
 import json
 import os
+from itertools import pairwise
 from types import SimpleNamespace
 
 import numpy as np
@@ -305,9 +306,10 @@ def test_the_learning_curves_smaller_shares_lie_inside_the_larger(monkeypatch, c
     )
     rows = accuracy._curve(training, held_out, None, 1, print)
     patients = [set(place.training.patient) for place in places]
-    assert [len(one) for one in patients] == [25, 50, 75, 100]
-    assert patients[0] < patients[1] < patients[2] < patients[3]
-    assert len({place.name for place in places}) == 4
+    shares = (*accuracy.CURVE_SHARES, 1.0)
+    assert [len(one) for one in patients] == [round(100 * share) for share in shares]
+    assert all(smaller < larger for smaller, larger in pairwise(patients))
+    assert len({place.name for place in places}) == len(shares)
     assert {row["which"] for row in rows} >= {"25% of the training patients, 50 recordings"}
 
 

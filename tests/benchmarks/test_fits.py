@@ -12,7 +12,7 @@ from lsemvae_edge.benchmarks import fits  # noqa: E402
 from lsemvae_edge.benchmarks.fits import PLAIN, Fit, Place, plain_examples, run_all  # noqa: E402
 from lsemvae_edge.leads import LIMB_MATRIX  # noqa: E402
 from lsemvae_edge.train import distill  # noqa: E402
-from lsemvae_edge.train.distill import DistillConfig, FitConfig, TeacherConfig, shipped_recipe  # noqa: E402
+from lsemvae_edge.train.config_distill import DistillConfig, FitConfig, TeacherConfig, shipped_recipe  # noqa: E402
 from lsemvae_edge.train.labels import N_AUXILIARY  # noqa: E402
 
 ONE_EPOCH = FitConfig(size="tiny", epochs=1, batch_size=16, swapped_per_batch=2, strange_per_batch=2, strange_bank=8)

@@ -8,8 +8,8 @@ pytest.importorskip("litert_torch", reason="the benchmark quantizes, which needs
 
 from lsemvae_edge import preprocess
 from lsemvae_edge.benchmarks import inputs
+from lsemvae_edge.train.config_distill import DistillConfig, FitConfig
 from lsemvae_edge.train.datasets import Synthetic
-from lsemvae_edge.train.distill import DistillConfig, FitConfig
 from lsemvae_edge.train.recipes import beat_recipe
 
 SHAPES = inputs.contracts()
@@ -40,7 +40,7 @@ def test_each_input_has_a_row_for_each_task(monkeypatch, tmp_path):
     quick = FitConfig(size="tiny", epochs=1, batch_size=16)
     names = list(SHAPES)[:2]
     monkeypatch.setattr(inputs, "contracts", lambda: {name: SHAPES[name] for name in names})
-    monkeypatch.setattr(inputs.distill, "shipped_recipe", lambda seed: DistillConfig(student=quick))
+    monkeypatch.setattr(inputs, "shipped_recipe", lambda seed: DistillConfig(student=quick))
     monkeypatch.setattr(inputs.datasets, "data_folder", lambda: tmp_path)
     entries = list(Synthetic(n_patients=60, right_share=0.5))
     monkeypatch.setattr(inputs.datasets, "entries", lambda _: entries)

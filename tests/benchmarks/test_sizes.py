@@ -21,8 +21,9 @@ from lsemvae_edge.metrics import Interval
 from lsemvae_edge.model import SIZES, Student, StudentConfig, fold_batch_norm
 from lsemvae_edge.quantize import litert
 from lsemvae_edge.train.cohort import load_cohort
+from lsemvae_edge.train.config_distill import DistillConfig, FitConfig, TeacherConfig
 from lsemvae_edge.train.datasets import Synthetic
-from lsemvae_edge.train.distill import DistillConfig, FitConfig, TeacherConfig, sized
+from lsemvae_edge.train.distill import sized
 
 N_SAMPLES = 100
 

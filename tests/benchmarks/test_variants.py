@@ -8,7 +8,7 @@ pytest.importorskip("litert_torch", reason="the benchmark quantizes, which needs
 
 from lsemvae_edge.benchmarks import variants
 from lsemvae_edge.benchmarks.fits import Fit
-from lsemvae_edge.train.distill import shipped_recipe
+from lsemvae_edge.train.config_distill import shipped_recipe
 
 
 def test_each_variant_differs_from_the_shipped_recipe_and_from_the_others():

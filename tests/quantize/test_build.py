@@ -17,8 +17,8 @@ from lsemvae_edge.runtime import open_session  # noqa: E402
 from lsemvae_edge.synthetic.heart import Heart, simulate  # noqa: E402
 from lsemvae_edge.train import calibrate, distill  # noqa: E402
 from lsemvae_edge.train.cohort import load_cohort  # noqa: E402
+from lsemvae_edge.train.config_distill import DistillConfig, FitConfig, TeacherConfig  # noqa: E402
 from lsemvae_edge.train.datasets import Entry  # noqa: E402
-from lsemvae_edge.train.distill import DistillConfig, FitConfig, TeacherConfig  # noqa: E402
 
 TASKS = [task.name for task in calibrate.TASKS]
 FIT = FitConfig(size="tiny", epochs=6, batch_size=32, swapped_per_batch=4, strange_per_batch=2, strange_bank=8)

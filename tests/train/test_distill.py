@@ -15,17 +15,13 @@ from lsemvae_edge.model import SIZES, Student, StudentConfig  # noqa: E402
 from lsemvae_edge.synthetic.heart import Heart, simulate  # noqa: E402
 from lsemvae_edge.train import beat_batches, distill  # noqa: E402
 from lsemvae_edge.train.cohort import Cohort  # noqa: E402
-from lsemvae_edge.train.distill import (  # noqa: E402
-    GUARDS,
+from lsemvae_edge.train.config_distill import (  # noqa: E402
     DistillConfig,
     FitConfig,
     TeacherConfig,
-    fit,
-    predict,
     shipped_recipe,
-    sized,
-    teach,
 )
+from lsemvae_edge.train.distill import GUARDS, fit, predict, sized, teach  # noqa: E402
 from lsemvae_edge.train.labels import N_AUXILIARY  # noqa: E402
 from lsemvae_edge.train.recipes import RECIPES  # noqa: E402
 

@@ -9,7 +9,7 @@ from lsemvae_edge.cli._common import Commands, add_json, print_json, say
 from lsemvae_edge.errors import ExitCode, MissingExtraError, UsageError
 
 if TYPE_CHECKING:
-    from lsemvae_edge.train.distill import DistillConfig
+    from lsemvae_edge.train.config_distill import DistillConfig
 
 
 def add(parts: Commands) -> None:
@@ -41,7 +41,7 @@ def read_recipe(options: argparse.Namespace) -> "DistillConfig":
     try:
         from pydantic import ValidationError
 
-        from lsemvae_edge.train.distill import DistillConfig, shipped_recipe
+        from lsemvae_edge.train.config_distill import DistillConfig, shipped_recipe
     except ImportError as error:
         raise MissingExtraError("Distilling", "train") from error
     try:
