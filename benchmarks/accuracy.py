@@ -37,6 +37,7 @@ COMPONENTS = {
 }
 """Statements that make the primary label, by their place among the auxiliary ones."""
 CURVE_SHARES = (0.25, 0.5)
+WHOLE = "folds1-8"
 
 Say = Callable[[str], None]
 Scores = NDArray[np.float32]
@@ -101,7 +102,7 @@ def evaluate(
     if final:
         held_out |= cohort.fold == metrics.TEST_FOLD
     training = teaching.select(teaching.fold < metrics.VALIDATION_FOLD)
-    judged = _judge_folds(Place("folds1-8", training, cohort.select(held_out)), bundle, work, seeds, processes, say)
+    judged = _judge_folds(Place(WHOLE, training, cohort.select(held_out)), bundle, work, seeds, processes, say)
     rows = [row for part in _sets(judged) for row in [*_rows(part), *_component_rows(part), *_group_rows(part)]]
     if final:
         ledger.append(bundle, "accuracy", [row for row in rows if row["set"] != "fold 9"])
@@ -202,7 +203,7 @@ def _curve(training: Cohort, held_out: Cohort, work: Path, processes: int, say: 
     for share in (*CURVE_SHARES, 1.0):
         chosen = patients[: round(share * len(patients))]
         part = training.select(np.isin(training.patient, chosen))
-        place = Place(f"share{share:.0%}".rstrip("%"), part, held_out)
+        place = Place(WHOLE if share == 1.0 else f"share{100 * share:g}", part, held_out)
         fits = [
             Fit("teachers", place, shipped_recipe()),
             Fit("student", place, shipped_recipe()),
