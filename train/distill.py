@@ -20,7 +20,7 @@ from lsemvae_edge.leads import LIMB_LEADS, STANDARD_12
 from lsemvae_edge.model.student import SIZES, Student, StudentConfig, StudentOutput, channels_last
 from lsemvae_edge.train import beat_batches
 from lsemvae_edge.train.cohort import Cohort
-from lsemvae_edge.train.config_distill import DistillConfig, FitConfig, TeacherConfig  # noqa: F401
+from lsemvae_edge.train.config_distill import DistillConfig, FitConfig
 from lsemvae_edge.train.finetune import LEAD_SETS, follow, positions
 from lsemvae_edge.train.recipes import recipe
 
