@@ -137,12 +137,18 @@ def load_both(listed: list[datasets.Entry], workers: int = 1) -> tuple[Cohort, C
     return judged.select(np.isin(judged.record_id, both)), taught.select(np.isin(taught.record_id, both))
 
 
+def crossed(cohort: Cohort, teaching: Cohort, prefix: str) -> tuple[NDArray[np.int64], list[Place]]:
+    """Return the patient-grouped fold of each recording (n,), and the places where one fold is judged by the others."""
+    folds = metrics.patient_folds(cohort.patient, cohort.strata, N_FOLDS)
+    return folds, [
+        Place(f"{prefix}{fold}", teaching.select(folds != fold), cohort.select(folds == fold))
+        for fold in range(N_FOLDS)
+    ]
+
+
 def cross_validation(cohort: Cohort, teaching: Cohort, work: Path, seeds: int, processes: int, say: Say) -> Judged:
     """Pool out-of-fold predictions of patient-grouped folds over both folders: set B."""
-    folds = metrics.patient_folds(cohort.patient, cohort.strata, N_FOLDS)
-    places = [
-        Place(f"cv{fold}", teaching.select(folds != fold), cohort.select(folds == fold)) for fold in range(N_FOLDS)
-    ]
+    folds, places = crossed(cohort, teaching, "cv")
     fits = {place.name: _fits(place, ("base", "small", "tiny"), seeds) for place in places}
     run_all([fit for of_place in fits.values() for fit in of_place], work, processes, say)
     pooled: dict[str, list[Scores]] = {}

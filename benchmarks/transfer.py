@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from lsemvae_edge import bundle as bundles
 from lsemvae_edge import metrics
 from lsemvae_edge.benchmarks import ledger
-from lsemvae_edge.benchmarks.accuracy import N_FOLDS, REFERENCE, load_both
+from lsemvae_edge.benchmarks.accuracy import REFERENCE, crossed, load_both
 from lsemvae_edge.benchmarks.fits import Fit, Kind, Place, Say, Scores, run_all
 from lsemvae_edge.benchmarks.judging import difference, median_seed, plain, ranked
 from lsemvae_edge.benchmarks.operating import operating_point
@@ -82,13 +82,8 @@ def evaluate(
     groups = [group for axis in AXES for group in groups_of(cohort, axis)]
     kinds: tuple[Kind, ...] = ("student", "cnn") if plain_cnn else ("student",)
     fits = {id(group): fits_of(_without(group, cohort, teaching), teachers, seeds, kinds) for group in groups}
-    folds = metrics.patient_folds(cohort.patient, cohort.strata, N_FOLDS)
-    validated = [
-        fits_of(
-            Place(f"in{fold}", teaching.select(folds != fold), cohort.select(folds == fold)), teachers, seeds, kinds
-        )
-        for fold in range(N_FOLDS)
-    ]
+    folds, places = crossed(cohort, teaching, "in")
+    validated = [fits_of(place, teachers, seeds, kinds) for place in places]
     run_all([fit for some in (*fits.values(), *validated) for fit in some], work, processes, say)
     within = pooled([(folds == fold, answers_of(some, work)) for fold, some in enumerate(validated)], len(cohort))
     tables: dict[str, list[Row]] = {"left out": []}

@@ -8,8 +8,8 @@ import numpy as np
 import torch
 
 from lsemvae_edge import metrics
-from lsemvae_edge.benchmarks.accuracy import N_FOLDS, TASKS, Judged, compared, load_both
-from lsemvae_edge.benchmarks.fits import Fit, Place, run_all
+from lsemvae_edge.benchmarks.accuracy import TASKS, Judged, compared, crossed, load_both
+from lsemvae_edge.benchmarks.fits import Fit, run_all
 from lsemvae_edge.train import datasets
 from lsemvae_edge.train.config_distill import DistillConfig, shipped_recipe
 
@@ -58,10 +58,7 @@ def measure(*, work: Path, names: tuple[str, ...], seed: int, processes: int, sa
     """
     torch.set_num_threads(1)
     cohort, teaching = load_both(datasets.entries(datasets.data_folder()), processes)
-    folds = metrics.patient_folds(cohort.patient, cohort.strata, N_FOLDS)
-    places = [
-        Place(f"cv{fold}", teaching.select(folds != fold), cohort.select(folds == fold)) for fold in range(N_FOLDS)
-    ]
+    folds, places = crossed(cohort, teaching, "cv")
     chosen = {name: of for name, of in variants(seed).items() if not names or name in (*names, SHIPPED)}
     fits = {
         name: [Fit(kind, place, config, int8=name == SHIPPED) for place in places]  # type: ignore[arg-type]

@@ -13,7 +13,6 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import binary_cross_entropy_with_logits as bce
 
 from lsemvae_edge import metrics
 from lsemvae_edge.leads import LIMB_LEADS, STANDARD_12
@@ -21,7 +20,7 @@ from lsemvae_edge.model.student import SIZES, Student, StudentConfig, StudentOut
 from lsemvae_edge.train import beat_batches
 from lsemvae_edge.train.cohort import Cohort
 from lsemvae_edge.train.config_distill import DistillConfig, FitConfig
-from lsemvae_edge.train.finetune import LEAD_SETS, follow, positions
+from lsemvae_edge.train.finetune import LEAD_SETS, follow, positions, weighted_loss
 from lsemvae_edge.train.recipes import recipe
 
 FIRST_OF_ENSEMBLE = 1000
@@ -236,7 +235,7 @@ def fit(
             rows = [None if one is None else one[chosen] for one in further]
             x, mask, wanted, (opinion, hinted) = _mixed(batch, wanted, rows, config.mixup, generator)
             output = model(x, mask)
-            loss = _weighted(output.logits, wanted, weights) + config.kl_weight * _divergence(output)
+            loss = weighted_loss(output.logits, wanted, weights) + config.kl_weight * _divergence(output)
             if lesson is not None and opinion is not None:
                 loss = loss + lesson.loss(output.logits[: batch.n_real], opinion)
             if ensemble and config_of_soft is not None:
@@ -329,13 +328,6 @@ def _mixed(
     return x, mask, wanted, [None if one is None else mix(one) for one in more]
 
 
-def _weighted(logits: Tensor, wanted: Tensor, weights: Tensor) -> Tensor:
-    """Sum the outputs' mean losses over the rows that have a target."""
-    known = ~wanted.isnan()
-    each = bce(logits, wanted.where(known, 0.0), reduction="none") * known
-    return (each.sum(0) / known.sum(0).clamp(min=1) * weights).sum()
-
-
 @dataclass(frozen=True, eq=False)
 class _Lesson:
     """The teachers' softened opinions (n, n_tasks + n_auxiliary), and the loss against them."""
@@ -351,7 +343,9 @@ def _lesson(soft: Tensor, config: DistillConfig, n_tasks: int, n_auxiliary: int)
     weights = t * torch.tensor(
         [config.soft_weight] * n_tasks + [config.soft_auxiliary / max(n_auxiliary, 1)] * n_auxiliary
     )
-    return _Lesson(torch.sigmoid(soft / t), lambda logits, opinion: _weighted(logits[:, columns] / t, opinion, weights))
+    return _Lesson(
+        torch.sigmoid(soft / t), lambda logits, opinion: weighted_loss(logits[:, columns] / t, opinion, weights)
+    )
 
 
 def _mismatch(
@@ -360,7 +354,7 @@ def _mismatch(
     """Return the softened cross-entropy against the mean logits of an ensemble on the same input."""
     with torch.no_grad():
         opinion = torch.stack([teacher(x, mask).logits for teacher in ensemble]).mean(dim=0)
-    return temperature * _weighted(logits / temperature, torch.sigmoid(opinion / temperature), weights)
+    return temperature * weighted_loss(logits / temperature, torch.sigmoid(opinion / temperature), weights)
 
 
 def _missed(guess: nn.Module, output: StudentOutput, hint: Tensor) -> Tensor:

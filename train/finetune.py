@@ -253,9 +253,7 @@ def fit_network(
         for chosen in torch.split(torch.randperm(len(examples), generator=generator), config.batch_size):
             x, present = _compose(examples.signals[chosen], examples.present[chosen], config, generator)
             logits = network(x, present)
-            known = ~targets[chosen].isnan()
-            each = bce(logits, targets[chosen].where(known, 0.0), reduction="none") * known
-            loss = (each.sum(0) / known.sum(0).clamp(min=1) * weights).sum()
+            loss = weighted_loss(logits, targets[chosen], weights)
             optimizer.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
             nn.utils.clip_grad_norm_(network.parameters(), 1.0)
@@ -291,6 +289,13 @@ def predict_network(
         ]
         parts.append(torch.stack(views).mean(0))
     return torch.sigmoid(torch.cat(parts)).numpy()
+
+
+def weighted_loss(logits: Tensor, wanted: Tensor, weights: Tensor) -> Tensor:
+    """Sum the outputs' mean cross-entropies over the rows that have a target; NaN is none."""
+    known = ~wanted.isnan()
+    each = bce(logits, wanted.where(known, 0.0), reduction="none") * known
+    return (each.sum(0) / known.sum(0).clamp(min=1) * weights).sum()
 
 
 @torch.no_grad()

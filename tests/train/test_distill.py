@@ -13,7 +13,7 @@ from lsemvae_edge.leads import LIMB_LEADS, STANDARD_12  # noqa: E402
 from lsemvae_edge.metrics import auroc  # noqa: E402
 from lsemvae_edge.model import SIZES, Student, StudentConfig  # noqa: E402
 from lsemvae_edge.synthetic.heart import Heart, simulate  # noqa: E402
-from lsemvae_edge.train import beat_batches, distill  # noqa: E402
+from lsemvae_edge.train import beat_batches, distill, finetune  # noqa: E402
 from lsemvae_edge.train.cohort import Cohort  # noqa: E402
 from lsemvae_edge.train.config_distill import (  # noqa: E402
     DistillConfig,
@@ -214,7 +214,7 @@ def test_real_recordings_carry_their_labels_and_one_lead_alone_says_nothing_of_e
 def test_the_loss_learns_nothing_from_what_is_not_known(composed):
     _, wanted, _ = composed
     logits = torch.zeros(wanted.shape, requires_grad=True)
-    distill._weighted(logits, wanted, torch.ones(wanted.shape[1])).backward()
+    finetune.weighted_loss(logits, wanted, torch.ones(wanted.shape[1])).backward()
     assert (logits.grad[wanted.isnan()] == 0).all()
     assert (logits.grad[~wanted.isnan()] != 0).all()
 
