@@ -15,8 +15,7 @@ from numpy.typing import NDArray
 
 from lsemvae_edge.leads import LIMB_LEADS, STANDARD_12
 from lsemvae_edge.model import SIZES, Student
-from lsemvae_edge.quantize import build, litert, weights
-from lsemvae_edge.runtime.litert import open_model
+from lsemvae_edge.quantize import build, weights
 from lsemvae_edge.train import distill
 from lsemvae_edge.train.cohort import Cohort
 from lsemvae_edge.train.config_distill import DistillConfig
@@ -114,7 +113,7 @@ class Fit:
             results = {"float": distill.predict(student, held_out).logits.numpy()}
             if self.int8:
                 file = build.quantize(student, training, self.config.student.seed)
-                session = open_model(file, litert.describe(file, "int8"), "ai_edge_litert")
+                session = build.open_kiosk_file(file)
                 results["int8"] = build.ask(session, held_out).logits
                 path.with_suffix(".tflite").write_bytes(file)
             for name, content in weights.dump(student).items():

@@ -28,9 +28,8 @@ from lsemvae_edge.benchmarks.table_files import Row
 from lsemvae_edge.errors import BadInputError, UsageError
 from lsemvae_edge.metrics import Interval
 from lsemvae_edge.model import SIZES, StudentConfig
-from lsemvae_edge.quantize import build, litert
+from lsemvae_edge.quantize import build
 from lsemvae_edge.runtime import Session
-from lsemvae_edge.runtime.litert import open_model
 from lsemvae_edge.train import datasets, distill
 from lsemvae_edge.train.cohort import Cohort
 from lsemvae_edge.train.config_distill import DistillConfig, shipped_recipe
@@ -192,7 +191,7 @@ class Trial(Fit):
         fitted = self.config.student
         student = distill.fit(self.place.training, fitted, soft=soft, config_of_soft=self.config, shape=self.shape)
         file = build.quantize(student, self.place.training, fitted.seed)
-        session = open_model(file, litert.describe(file, "int8"), "ai_edge_litert")
+        session = build.open_kiosk_file(file)
         path = self.path(work)
         path.with_suffix(".tflite").write_bytes(file)
         draft = path.with_suffix(".part.npz")
@@ -283,7 +282,7 @@ def latencies(files: Mapping[str, bytes], inputs: NDArray[np.float32], rounds: i
         Median milliseconds of a run by the file's name.
     """
     sessions: dict[str, Session] = {
-        name: open_model(file, litert.describe(file, "int8"), "ai_edge_litert") for name, file in files.items()
+        name: build.open_kiosk_file(file) for name, file in files.items()
     }
     taken: dict[str, list[float]] = {name: [] for name in files}
     for number in range(-10, rounds):

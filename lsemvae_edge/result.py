@@ -65,12 +65,16 @@ class RecordInfo:
 
 @dataclass(frozen=True)
 class ModelInfo:
-    """Which model answered; ``stand_in`` says what its label stands in for, None for a real label."""
+    """Which model answered; ``stand_in`` says what its label stands in for, None for a real label.
+
+    ``trust`` is the kind of the bundle's `Standing` on this machine, None if nobody asked for it.
+    """
 
     id: str
     sha256: str
     stand_in: str | None
     runtime: str | None
+    trust: str | None = None
 
 
 @dataclass(frozen=True)

@@ -5,18 +5,25 @@ Unknown or missing keys are refused, so that a newer contract is never half unde
 """
 
 import math
+import re
+import sys
 import types
 from dataclasses import dataclass, fields, is_dataclass
 from functools import lru_cache
+from reprlib import repr as _short
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from lsemvae_edge.errors import BundleError
+from lsemvae_edge.leads import LIMB_LEADS
 from lsemvae_edge.limits import QualityLimits
 
 T = TypeVar("T")
+
+# Contracts are shown to people: nothing may steer a terminal, turn a line around, or be half a character.
+_UNPRINTABLE = re.compile(r"[\x00-\x09\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
 @dataclass(frozen=True)
@@ -212,6 +219,10 @@ class ModelSpec:
     intended_use: IntendedUse
 
     def __post_init__(self) -> None:
+        if self.leads != LIMB_LEADS:
+            raise BundleError(
+                f"The contract names the leads {', '.join(self.leads)}; the preprocessing gives {', '.join(LIMB_LEADS)}."
+            )
         primaries = [task.name for task in self.tasks if task.role == "primary"]
         if len(primaries) != 1:
             raise BundleError(f"A model needs exactly one primary task, this one has {len(primaries)}.")
@@ -255,7 +266,7 @@ def from_dict(cls: type[T], value: Any, where: str = "manifest") -> T:
     hints: dict[str, Any] = _hints(cls)  # type: ignore[arg-type]  # classes are hashable
     unknown, missing = sorted(set(value) - set(hints)), sorted(set(hints) - set(value))
     if unknown or missing:
-        raise BundleError(f"{where}: unknown keys {unknown}, missing keys {missing}.")
+        raise BundleError(f"{where}: unknown keys {_short(unknown)}, missing keys {_short(missing)}.")
     return cls(**{name: _convert(hint, value[name], f"{where}.{name}") for name, hint in hints.items()})
 
 
@@ -270,7 +281,7 @@ def _convert(hint: Any, value: Any, where: str) -> Any:
         return _convert(inner, value, where)
     if origin is Literal:
         if value not in get_args(hint):
-            raise BundleError(f"{where} is {value!r}, not one of {get_args(hint)}.")
+            raise BundleError(f"{where} is {_short(value)}, not one of {get_args(hint)}.")
         return value
     if origin is tuple and isinstance(value, list):
         inner_hints = get_args(hint)
@@ -283,16 +294,19 @@ def _convert(hint: Any, value: Any, where: str) -> Any:
             raise BundleError(f"{where} needs {len(inner_hints)} values, not {len(value)}.")
         return tuple(_convert(h, v, f"{where}[{i}]") for i, (h, v) in enumerate(zip(inner_hints, value, strict=True)))
     if origin is dict and isinstance(value, dict):
-        return {str(key): _convert(get_args(hint)[1], item, f"{where}.{key}") for key, item in value.items()}
+        return {str(key): _convert(get_args(hint)[1], item, f"{where}.{key:.100}") for key, item in value.items()}
     if hint is Any:
         return value
     if hint is float:
-        if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value):
+        # An integer may be too large for a float, which `isfinite` does not survive.
+        if isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= sys.float_info.max:
             return float(value)
-        raise BundleError(f"{where} is {value!r}, which is no finite number.")
+        raise BundleError(f"{where} is {_short(value)}, which is no finite number.")
     if isinstance(hint, type) and isinstance(value, hint) and isinstance(value, bool) == (hint is bool):
+        if isinstance(value, str) and _UNPRINTABLE.search(value):
+            raise BundleError(f"{where} holds control characters: {_short(value)}.")
         return value
-    raise BundleError(f"{where} is {value!r}, which is not {hint}.")
+    raise BundleError(f"{where} is {_short(value)}, which is not {hint}.")
 
 
 @lru_cache(maxsize=64)

@@ -5,7 +5,9 @@ from typing import Any
 from lsemvae_edge.spec import ModelSpec
 
 
-def card(spec: ModelSpec, measured: dict[str, Any], provenance: dict[str, Any], n_bytes: int) -> str:
+def card(
+    spec: ModelSpec, measured: dict[str, Any], provenance: dict[str, Any], sizes: dict[str, int], *, licence: str, attribution: str
+) -> str:
     """Write the card of a bundle in Markdown from what was measured while it was built.
 
     Parameters
@@ -14,8 +16,9 @@ def card(spec: ModelSpec, measured: dict[str, Any], provenance: dict[str, Any], 
     measured : dict
         Of `lsemvae_edge.quantize.build.validation_metrics`, by form of the model.
     provenance : dict
-    n_bytes : int
-        Size of the model file.
+    sizes : dict of str to int
+        Bytes of each model file, by name.
+    licence, attribution : str
     """
     use = spec.intended_use
     lines = [
@@ -33,7 +36,7 @@ def card(spec: ModelSpec, measured: dict[str, Any], provenance: dict[str, Any], 
         "",
         "## Data",
         "",
-        f"{provenance['attribution']}.",
+        f"{attribution}.",
         "",
     ]
     lines += [
@@ -75,11 +78,11 @@ def card(spec: ModelSpec, measured: dict[str, Any], provenance: dict[str, Any], 
         "teachers included; power was not measured. At 15 W a core that is "
         f"{15 * provenance['processor_seconds'] / 3.6e6:.3f} kWh, about "
         f"{0.475 * 15 * provenance['processor_seconds'] / 3.6e6:.3f} kg of CO2 at 475 g/kWh (world average of 2018, "
-        f"IEA). The model file has {n_bytes / 1000:.0f} KB.",
+        "IEA). Model files: " + ", ".join(f"{name} {n_bytes / 1000:.0f} KB" for name, n_bytes in sizes.items()) + ".",
         "",
         "## Licence",
         "",
-        f"{provenance['licence']}.",
+        f"{licence}.",
         "",
     ]
     return "\n".join(lines)

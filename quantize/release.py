@@ -1,6 +1,6 @@
-"""Bundles made from bundles, released only if their known answers hold."""
+"""Bundles made from bundles, released only if every gate is passed and the known answers hold."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
@@ -13,45 +13,62 @@ from lsemvae_edge import __version__, golden
 from lsemvae_edge import bundle as bundles
 from lsemvae_edge.bundle import Bundle
 from lsemvae_edge.errors import BundleError
-from lsemvae_edge.quantize import onnx, weights
-from lsemvae_edge.quantize.litert import QuantizationError
-from lsemvae_edge.runtime import open_session
+from lsemvae_edge.model import Student
+from lsemvae_edge.quantize import forms, parity, sbom, weights
+from lsemvae_edge.quantize.build import CARD, bill, versions
+from lsemvae_edge.quantize.forms import Forms
+from lsemvae_edge.quantize.gates import Bounds
+from lsemvae_edge.quantize.parity import Asked
+from lsemvae_edge.quantize.targets import QuantizationError, Target, target_of
 from lsemvae_edge.train.recalibrate import Recalibration, report
 
-CARD = "card.md"
 
-
-def add_onnx(bundle: Bundle, out: Path) -> Bundle:
-    """Write a bundle that holds the float ONNX form beside what was there.
+def export(
+    bundle: Bundle, targets: Sequence[Target], out: Path, *, asked: Asked | None = None, bounds: Bounds | None = None
+) -> Bundle:
+    """Write a bundle that holds further forms of its model, all made anew from the float weights.
 
     Parameters
     ----------
     bundle : Bundle
         With float weights.
+    targets : sequence of Target
+        Forms to add, or to make again.
     out : Path
         New folder, or archive ending in ``.zip``.
+    asked : Asked, optional
+        Recordings that all forms, old and new, are compared on; by default simulated hearts.
+    bounds : Bounds, optional
 
     Raises
     ------
     BundleError
         If the bundle has no float weights, or ``out`` exists.
     QuantizationError
-        If the converted model misses its known answers; nothing is left at ``out``.
+        If a form breaks a gate; nothing is left at ``out``.
     """
+    held = [target_of(model) for model in bundle.manifest.models]
     with _draft(out) as draft:
-        student = weights.restore(bundle.read(weights.WEIGHTS), bundle.read(weights.CONFIG))
-        made = _rewrite(
+        student = restored(bundle)
+        made = forms.convert(student, bundle.spec, bundle.manifest.quantization, _unique([*held, *targets]))
+        quantization = bundle.manifest.quantization
+        everyday = asked or parity.simulated(bundle.spec)
+        agreed = forms.prove(made, student, bundle.spec, quantization, everyday, bounds)
+        written = _rewrite(
             bundle,
             draft,
-            files={onnx.FILE.path: onnx.to_onnx(student, bundle.spec.preprocess.beat.n_samples)},
-            models=(*(model for model in bundle.manifest.models if model.format != "onnx"), onnx.FILE),
+            made,
+            metrics={**bundle.manifest.metrics, "agreement": agreed},
+            provenance={**bundle.manifest.provenance, "versions": versions(), "exported_at": _today()},
         )
-        _prove(made, "onnxruntime")
+        _hold(written, made)
     return bundles.load(out)
 
 
 def recalibrated(bundle: Bundle, found: Recalibration, out: Path, *, cohort: str) -> Bundle:
     """Write the next version of a bundle, with a site's calibration and thresholds, and their local validation.
+
+    Every form is made anew, because each carries the contract.
 
     Parameters
     ----------
@@ -67,7 +84,7 @@ def recalibrated(bundle: Bundle, found: Recalibration, out: Path, *, cohort: str
     BundleError
         If ``out`` exists.
     QuantizationError
-        If the known answers do not hold; nothing is left at ``out``.
+        If a form breaks a gate; nothing is left at ``out``.
     """
     manifest = bundle.manifest
     version = manifest.version + 1
@@ -80,13 +97,16 @@ def recalibrated(bundle: Bundle, found: Recalibration, out: Path, *, cohort: str
         "record_ids_sha256": found.record_ids_sha256,
         "prevalence": found.prevalence,
         "sensitivity": found.sensitivity,
-        "made_at": datetime.now(UTC).date().isoformat(),
+        "made_at": _today(),
         "software_version": __version__,
     }
     with _draft(out) as draft:
-        made = _rewrite(
+        held = [target_of(model) for model in manifest.models]
+        made = forms.convert(restored(bundle), spec, manifest.quantization, held)
+        written = _rewrite(
             bundle,
             draft,
+            made,
             spec=spec,
             version=version,
             files={
@@ -94,10 +114,21 @@ def recalibrated(bundle: Bundle, found: Recalibration, out: Path, *, cohort: str
                 CARD: f"{card}\n## Local validation: {cohort}\n\n{report(found)}\n".encode(),
             },
             metrics={**manifest.metrics, "local_validation": local},
-            provenance={**manifest.provenance, "recalibration": note},
+            provenance={**manifest.provenance, "versions": versions(), "recalibration": note},
         )
-        _prove(made, None)
+        _hold(written, made)
     return bundles.load(out)
+
+
+def restored(bundle: Bundle) -> Student:
+    """Return the student of a bundle, from its float weights.
+
+    Raises
+    ------
+    BundleError
+        If the bundle has none.
+    """
+    return weights.restore(bundle.read(weights.WEIGHTS), bundle.read(weights.CONFIG))
 
 
 @contextmanager
@@ -114,18 +145,34 @@ def _draft(out: Path) -> Iterator[Path]:
         rmtree(folder, ignore_errors=True)
 
 
-def _rewrite(bundle: Bundle, path: Path, *, files: Mapping[str, bytes], **changes: Any) -> Bundle:
+def _rewrite(
+    bundle: Bundle, path: Path, made: Forms, *, files: dict[str, bytes] | None = None, **changes: Any
+) -> Bundle:
+    """Write a bundle with other forms and files; what holds the bundle together is made anew."""
     manifest = bundle.manifest
-    same: dict[str, Any] = {
-        name: getattr(manifest, name)
-        for name in ("spec", "models", "golden", "tolerance", "metrics", "provenance", "version")
-    }
-    told = {**same, **changes}
-    told["provenance"] = {**told["provenance"], "made_from": bundle.sha256}
-    return bundles.write(path, files={**{name: bundle.read(name) for name in manifest.files}, **files}, **told)
+    replaced = {model.path for model in manifest.models} | {sbom.FILE_NAME}
+    kept = {name: bundle.read(name) for name in manifest.files if name not in replaced}
+    content = {**kept, **(files or {}), **made.files}
+    provenance = {**changes["provenance"], "made_from": bundle.sha256}
+    name, version = manifest.name, changes.get("version", manifest.version)
+    if sbom.FILE_NAME in manifest.files:
+        content[sbom.FILE_NAME] = bill(name, version, content, provenance)
+    told = {**changes, "provenance": provenance, "models": made.models}
+    return bundles.rewrite(bundle, path, files=content, **told)
 
 
-def _prove(made: Bundle, runtime: str | None) -> None:
-    failed = [check for check in golden.check(made, open_session(made, runtime)) if not check.passed]
-    if failed:
-        raise QuantizationError(f"The new bundle misses its known answers at {failed[0].stage}.")
+def _hold(written: Bundle, made: Forms) -> None:
+    """Refuse a bundle whose forms miss their known answers."""
+    for target, content in made.content.items():
+        session = target.open(content, target.describe(target.file_name, target.precision))
+        for check in golden.check(written, session):
+            if not check.passed:
+                raise QuantizationError(f"{target.name} misses its known answers at {check.stage}.")
+
+
+def _unique(targets: Sequence[Target]) -> list[Target]:
+    return list({target.name: target for target in targets}.values())
+
+
+def _today() -> str:
+    return datetime.now(UTC).date().isoformat()

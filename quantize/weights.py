@@ -6,6 +6,7 @@ from dataclasses import asdict
 from safetensors import SafetensorError
 from safetensors.torch import load, save
 
+from lsemvae_edge import strict_json
 from lsemvae_edge.errors import BundleError
 from lsemvae_edge.model import Student, StudentConfig, channels_last
 from lsemvae_edge.spec import from_dict
@@ -29,7 +30,7 @@ def restore(weights: bytes, config: bytes) -> Student:
         If the files do not belong together.
     """
     try:
-        student = Student(from_dict(StudentConfig, json.loads(config), CONFIG))
+        student = Student(from_dict(StudentConfig, strict_json.parse(config, CONFIG), CONFIG))
         student.load_state_dict(load(weights))
     except (RuntimeError, ValueError, SafetensorError) as error:
         raise BundleError(f"{WEIGHTS} does not fit {CONFIG}.") from error

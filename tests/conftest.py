@@ -11,6 +11,7 @@ from lsemvae_edge import bundle as bundles
 from lsemvae_edge import preprocess
 from lsemvae_edge.leads import LIMB_LEADS
 from lsemvae_edge.limits import QualityLimits
+from lsemvae_edge.manifest import ModelFile
 from lsemvae_edge.spec import AskedIf, Calibration, GuardSpec, IntendedUse, ModelSpec, TaskSpec
 from lsemvae_edge.synthetic.heart import Heart, simulate
 
@@ -109,30 +110,50 @@ def student(simulated_inputs):
 
 
 @pytest.fixture(scope="session")
-def float_tflite(student, model_spec) -> bytes:
+def quantization(student, simulated_inputs):
+    """Steps of the student's activations, measured on every second simulated heart."""
+    pytest.importorskip("scipy", reason="calibration chooses among training recordings, with the extra `train`")
+    from lsemvae_edge.quantize import scheme
+
+    return scheme.calibrate(student, simulated_inputs[::2], 0)
+
+
+@pytest.fixture(scope="session")
+def convert(student, model_spec, quantization):
+    """Function that gives the student in a form by its name, ``tflite-int8``; each is made once."""
+    from lsemvae_edge.quantize import gates, targets
+
+    made: dict[str, bytes] = {}
+
+    def one(name: str) -> bytes:
+        target = next(target for target in targets.targets() if target.name == name)
+        if target.missing:
+            pytest.skip(f"{name} needs the extra `{target.extra}`")
+        if name not in made:
+            steps = quantization if target.precision == "int8" else None
+            n_samples = model_spec.preprocess.beat.n_samples
+            made[name] = target.make(targets.Job(student, n_samples, steps, gates.label_of(model_spec)))
+        return made[name]
+
+    return one
+
+
+@pytest.fixture(scope="session")
+def float_tflite(convert) -> bytes:
     """The student as a float TFLite file."""
-    pytest.importorskip("litert_torch", reason="conversion to TFLite needs the extra `export`")
-    from lsemvae_edge.quantize import litert
-
-    return litert.to_tflite(student, model_spec.preprocess.beat.n_samples)
+    return convert("tflite-fp32")
 
 
 @pytest.fixture(scope="session")
-def int8_tflite(float_tflite, simulated_inputs) -> bytes:
-    """The student as an int8 TFLite file, calibrated on every second simulated heart."""
-    pytest.importorskip("ai_edge_quantizer", reason="quantization needs the extra `export`")
-    from lsemvae_edge.quantize import litert
-
-    return litert.to_int8(float_tflite, simulated_inputs[::2])
+def int8_tflite(convert) -> bytes:
+    """The student as an int8 TFLite file."""
+    return convert("tflite-int8")
 
 
 @pytest.fixture(scope="session")
-def onnx_file(student, model_spec) -> bytes:
+def onnx_file(convert) -> bytes:
     """The student as a float ONNX file."""
-    pytest.importorskip("onnxscript", reason="conversion to ONNX needs the extra `export`")
-    from lsemvae_edge.quantize import onnx
-
-    return onnx.to_onnx(student, model_spec.preprocess.beat.n_samples)
+    return convert("onnx-fp32")
 
 
 @pytest.fixture(scope="session")
@@ -145,15 +166,15 @@ def build(int8_tflite):
 
 
 @pytest.fixture(scope="session")
-def tflite_model(int8_tflite) -> bundles.ModelFile:
+def tflite_model(int8_tflite) -> ModelFile:
     """What a manifest says of the int8 file."""
-    from lsemvae_edge.quantize import litert
+    from lsemvae_edge.quantize.targets import tflite
 
-    return litert.describe(int8_tflite, "int8")
+    return tflite.describe("model-int8.tflite", "int8")
 
 
 @pytest.fixture(scope="session")
-def small_bundle(build, student, int8_tflite, tflite_model, model_spec, tmp_path_factory) -> bundles.Bundle:
+def small_bundle(build, student, int8_tflite, tflite_model, quantization, model_spec, tmp_path_factory) -> bundles.Bundle:
     """A complete bundle of the untrained student: int8 TFLite, float weights, golden vectors."""
     from lsemvae_edge.quantize import weights
 
@@ -163,22 +184,27 @@ def small_bundle(build, student, int8_tflite, tflite_model, model_spec, tmp_path
         models=(tflite_model,),
         files={
             tflite_model.path: int8_tflite,
-            build.GOLDEN: build.golden_vectors(model_spec, int8_tflite),
+            build.GOLDEN: build.golden_vectors(model_spec, student, int8_tflite),
             **weights.dump(student),
         },
+        name="made-by-hand",
+        quantization=quantization,
         golden=build.GOLDEN,
         tolerance=build.TOLERANCE,
         metrics={},
         provenance={"made_by": "tests"},
+        licence="none",
+        attribution="nobody",
     )
 
 
 @pytest.fixture(scope="session")
 def two_format_bundle(small_bundle, onnx_file, tmp_path_factory) -> bundles.Bundle:
     """The same with the float ONNX form beside it."""
-    from lsemvae_edge.quantize import onnx
+    from lsemvae_edge.quantize.targets import onnx
 
-    return rewrite(small_bundle, tmp_path_factory.mktemp("bundle") / "two", {onnx.FILE.path: onnx_file}, (onnx.FILE,))
+    model = onnx.describe("model-fp32.onnx", "fp32")
+    return rewrite(small_bundle, tmp_path_factory.mktemp("bundle") / "two", {model.path: onnx_file}, (model,))
 
 
 @pytest.fixture(scope="session")
@@ -188,23 +214,15 @@ def rewritten():
 
 
 def rewrite(bundle, path, files=None, more_models=(), **changes) -> bundles.Bundle:
-    manifest = bundle.manifest
-    content = {name: bundle.read(name) for name in manifest.files}
-    values = {
-        "spec": manifest.spec,
-        "models": manifest.models + tuple(more_models),
-        "golden": manifest.golden,
-        "tolerance": manifest.tolerance,
-        "metrics": manifest.metrics,
-        "provenance": manifest.provenance,
-    }
-    return bundles.write(path, files={**content, **(files or {})}, **{**values, **changes})
+    content = {name: bundle.read(name) for name in bundle.manifest.files}
+    models = bundle.manifest.models + tuple(more_models)
+    return bundles.rewrite(bundle, path, files={**content, **(files or {})}, **{"models": models, **changes})
 
 
-def model_file(path, format, precision) -> bundles.ModelFile:
+def model_file(path, format, precision) -> ModelFile:
     """A form of the model whose tensors have their fields' names."""
     tensors = ("input", "mask", "logits", "mu", "logvar", "lead_mu", "lead_logvar", "contributions")
-    return bundles.ModelFile(path, format, precision, *tensors)
+    return ModelFile(path, format, precision, *tensors)
 
 
 @pytest.fixture
@@ -218,10 +236,14 @@ def dummy_bundle(model_spec, tmp_path):
             "spec": model_spec,
             "models": (model_file("model.tflite", "tflite", "int8"),),
             "files": {"model.tflite": bytes(range(256)) * 40, "golden.npz": golden.getvalue(), "card.md": b"# card\n"},
+            "name": "made-by-hand",
+            "quantization": None,
             "golden": "golden.npz",
-            "tolerance": {"litert": 0.25},
+            "tolerance": {"int8": {"litert": 0.25}},
             "metrics": {"fold_9": {"n": 3}},
             "provenance": {"made_by": "tests"},
+            "licence": "none",
+            "attribution": "nobody",
         }
         return bundles.write(path or tmp_path / "dummy", **{**values, **changes})
 

@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 SizeName = Literal["tiny", "small", "base"]
 
@@ -75,10 +75,15 @@ class DistillConfig(BaseModel):
         student matches a function and not stored answers (Beyer et al., arXiv:2106.05237).
     ensemble_weight : float
         Weight of their opinions about tasks, guards and further statements, beside the labels.
-    hint : {"none", "chest", "latent"}
-        What the student's latents are asked to predict besides, through a linear layer that exists only while fitting:
-        the chest leads' average beats, or the fused mean of a twelve-lead teacher that learned from all recordings
-        (its basis must be one for all, so it cannot be cross-fitted).
+    hint : {"none", "chest", "latent", "features", "experts", "measured"}
+        What the student is taught besides; a linear layer that exists only while fitting predicts it from the
+        student's latents. ``chest``: the chest leads' average beats. ``latent``: the fused mean of a twelve-lead
+        teacher. ``features``: what that teacher's twelve encoders pool, predicted from what the student's six do
+        (Romero et al., arXiv:1412.6550). ``experts``: the means and variances of that teacher's limb leads, matched
+        lead by lead on the very input that the student sees, without such a layer. ``measured``: frontal QRS axis,
+        terminal forces and P wave. The teacher is the first of ``teachers`` that reads twelve leads, fitted on all
+        recordings that have them: its basis must be one for all, so it cannot be cross-fitted. For ``experts`` it has
+        the student's size.
     hint_weight : float
     """
 
@@ -93,8 +98,14 @@ class DistillConfig(BaseModel):
     temperature: float = Field(2.0, gt=0)
     ensemble: int = Field(0, ge=0)
     ensemble_weight: float = 1.0
-    hint: Literal["none", "chest", "latent"] = "none"
+    hint: Literal["none", "chest", "latent", "features", "experts", "measured"] = "none"
     hint_weight: float = 1.0
+
+    @model_validator(mode="after")
+    def _has_a_teacher_to_take_the_hint_from(self) -> "DistillConfig":
+        if self.hint in ("latent", "features", "experts") and all(one.leads != "12L" for one in self.teachers):
+            raise ValueError(f"the hint {self.hint} needs a teacher of twelve leads")
+        return self
 
 
 def shipped_recipe(size: SizeName = "small", seed: int = 0) -> DistillConfig:

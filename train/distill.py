@@ -3,7 +3,7 @@
 A teacher's opinion of a recording comes from a teacher that did not learn from that patient, so that it carries what
 other recordings say about this one, and not its label again.
 
-Sources: soft targets, Hinton et al., arXiv:1503.02531; cross-fitting, Chernozhukov et al., 10.1111/ectj.12097.
+Cross-fitting: Chernozhukov et al., 10.1111/ectj.12097. What else can be taught stands in `lsemvae_edge.train.lessons`.
 """
 
 import copy
@@ -14,10 +14,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from lsemvae_edge import metrics
+from lsemvae_edge import metrics, preprocess
 from lsemvae_edge.leads import LIMB_LEADS, STANDARD_12
 from lsemvae_edge.model.student import SIZES, Student, StudentConfig, StudentOutput, channels_last
-from lsemvae_edge.train import beat_batches
+from lsemvae_edge.train import beat_batches, lessons
 from lsemvae_edge.train.cohort import Cohort
 from lsemvae_edge.train.config_distill import DistillConfig, FitConfig
 from lsemvae_edge.train.finetune import LEAD_SETS, follow, positions, weighted_loss
@@ -115,7 +115,6 @@ def distill(cohort: Cohort, config: DistillConfig, soft: Tensor | None = None, s
         if say is not None:
             say(f"student, epoch {epoch + 1} of {config.student.epochs}: loss {loss:.4f}")
 
-    hint = hints(cohort, config)
     ensemble = [
         fit(
             cohort,
@@ -125,22 +124,45 @@ def distill(cohort: Cohort, config: DistillConfig, soft: Tensor | None = None, s
         for number in range(config.ensemble)
     ]
     return fit(
-        cohort, config.student, soft=soft, ensemble=ensemble, hint=hint, config_of_soft=config, progress=progress
+        cohort,
+        config.student,
+        soft=soft,
+        ensemble=ensemble,
+        hint=hints(cohort, config),
+        guide=fit_guide(cohort, config) if config.hint == "experts" else None,
+        config_of_soft=config,
+        progress=progress,
     )
 
 
+def fit_guide(cohort: Cohort, config: DistillConfig) -> Student:
+    """Fit the twelve-lead teacher that a hint is taken from, on all recordings that it can read."""
+    how = next(one.fit for one in config.teachers if one.leads == "12L")
+    if config.hint == "experts":
+        how = how.model_copy(update={"size": config.student.size})
+    return fit(cohort.select(cohort.has_chest_leads), how, leads="12L")
+
+
 def hints(cohort: Cohort, config: DistillConfig) -> Tensor | None:
-    """Return what latents are asked to predict (n, d), standardised; NaN rows for recordings without chest leads."""
-    if config.hint == "none":
+    """Return what a student is asked to predict of each recording (n, d), with a spread of 1.
+
+    Rows are NaN where the chest leads that a hint needs are absent. ``experts`` are none of these: they are matched on
+    what the student sees.
+    """
+    if config.hint in ("none", "experts"):
         return None
     seen = cohort.has_chest_leads
     if config.hint == "chest":
         beats = torch.from_numpy(cohort.beats[seen][:, len(LIMB_LEADS) :]).flatten(1)
         known = beats / beats.std()
+    elif config.hint == "measured":
+        seen = np.ones(len(cohort), dtype=np.bool_)
+        fs_hz, centre = _sampling(cohort)
+        known = lessons.standardised(torch.from_numpy(lessons.measurements(cohort.beats[:, :2], centre, fs_hz)))
     else:
-        teacher = next(one for one in config.teachers if one.leads == "12L")
-        known = predict(fit(cohort.select(seen), teacher.fit, leads="12L"), cohort.select(seen), "12L").mu
-        known = (known - known.mean(dim=0)) / known.std(dim=0).clamp(min=1e-6)
+        guide, asked = fit_guide(cohort, config), cohort.select(seen)
+        of = predict(guide, asked, "12L").mu if config.hint == "latent" else pooled_features(guide, asked, "12L")
+        known = lessons.standardised(of)
     target = torch.full((len(cohort), known.shape[1]), torch.nan)
     target[torch.from_numpy(seen)] = known
     return target
@@ -154,6 +176,7 @@ def fit(
     soft: Tensor | None = None,
     ensemble: Sequence[Student] = (),
     hint: Tensor | None = None,
+    guide: Student | None = None,
     config_of_soft: DistillConfig | None = None,
     keep_auxiliary: bool = False,
     progress: Progress | None = None,
@@ -174,8 +197,10 @@ def fit(
         Teachers with auxiliary outputs, asked about what the student sees.
     hint : Tensor (n, d), optional
         See `hints`.
+    guide : Student, optional
+        Teacher whose experts of these leads are matched, its first ones.
     config_of_soft : DistillConfig, optional
-        Weights of ``soft``, ``ensemble`` and ``hint``.
+        Weights of ``soft``, ``ensemble``, ``hint`` and ``guide``.
     keep_auxiliary : bool
         Keep the outputs for further statements, which otherwise exist only while fitting.
     progress : callable, optional
@@ -186,6 +211,7 @@ def fit(
     torch.manual_seed(config.seed)
     generator = torch.Generator().manual_seed(config.seed)
     beats, present = torch.from_numpy(cohort.beats), torch.from_numpy(cohort.present)
+    fs_hz, _ = _sampling(cohort)
     n_tasks, n_auxiliary = cohort.targets.shape[1], cohort.auxiliary.shape[1]
     n_answers = n_tasks + len(GUARDS)
     model = channels_last(Student(sized(shape or config.size, leads, n_answers + n_auxiliary)))
@@ -205,16 +231,19 @@ def fit(
         + [config.guard_weight * guarded] * len(GUARDS)
         + [config.auxiliary_weight / max(n_auxiliary, 1)] * n_auxiliary
     )
-    lesson = None if soft is None or config_of_soft is None else _lesson(soft, config_of_soft, n_tasks, n_auxiliary)
-    n_latents = model.config.latent_dim * (1 + model.config.n_leads)
-    guess = None if hint is None else nn.Linear(n_latents, hint.shape[1])
+    average = copy.deepcopy(model)
+    lesson = None
+    if soft is not None and config_of_soft is not None:
+        lesson = lessons.softened(soft, config_of_soft, [*range(n_tasks), *range(n_answers, len(weights))], n_tasks)
+    guess = None
+    if hint is not None and config_of_soft is not None:
+        guess = lessons.Guess(model, hint.shape[1], from_features=config_of_soft.hint == "features")
     steps = -(-len(cohort) // config.batch_size)
     learned = [*model.parameters(), *(guess.parameters() if guess is not None else ())]
     optimizer = torch.optim.AdamW(learned, lr=config.learning_rate, weight_decay=config.weight_decay)
     schedule = torch.optim.lr_scheduler.OneCycleLR(
         optimizer, config.learning_rate, total_steps=steps * config.epochs, pct_start=0.15
     )
-    average = copy.deepcopy(model)
     for epoch in range(config.epochs):
         model.train()
         losses = []
@@ -224,7 +253,7 @@ def fit(
                 present[chosen],
                 strange,
                 leads=positions(LEAD_SETS[leads]),
-                fs_hz=recipe("beat").fs_hz * beats.shape[2] / recipe("beat").n_samples,
+                fs_hz=fs_hz,
                 swapped=config.swapped_per_batch if guarded else 0,
                 n_strange=config.strange_per_batch if guarded else 0,
                 alone=config.alone if leads == "6L" else 0.0,
@@ -239,11 +268,14 @@ def fit(
             if lesson is not None and opinion is not None:
                 loss = loss + lesson.loss(output.logits[: batch.n_real], opinion)
             if ensemble and config_of_soft is not None:
-                loss = loss + config_of_soft.ensemble_weight * _mismatch(
+                loss = loss + config_of_soft.ensemble_weight * lessons.mismatch(
                     ensemble, x, mask, output.logits, weights, config_of_soft.temperature
                 )
             if guess is not None and hinted is not None and config_of_soft is not None:
-                loss = loss + config_of_soft.hint_weight * _missed(guess, output, hinted)
+                loss = loss + config_of_soft.hint_weight * guess.missed(output, hinted)
+            if guide is not None and config_of_soft is not None:
+                real = slice(batch.n_real)
+                loss = loss + config_of_soft.hint_weight * lessons.apart(output, guide, x[real], mask[real])
             optimizer.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
             nn.utils.clip_grad_norm_(model.parameters(), 1.0)
@@ -277,12 +309,31 @@ def inputs(
         yield beat_batches.to_input(torch.from_numpy(cohort.beats[part][:, chosen]), mask), mask
 
 
+@torch.inference_mode()
+def pooled_features(model: Student, cohort: Cohort, leads: str = "6L") -> Tensor:
+    """Return what the encoders of a fitted model pool from average beats (n, n_leads * n_channels), lead by lead."""
+    model.eval()
+    model = copy.deepcopy(model)
+    pooled, found = lessons.Pooled(model), []
+    for x, mask in inputs(cohort, leads):
+        model(x, mask)
+        found.append(pooled.latest())
+    return torch.cat(found)
+
+
 def sized(size: str | StudentConfig, leads: str, n_outputs: int) -> StudentConfig:
     """Return the configuration of a size, by name or as it is, for a set of leads, grouped in threes as they stand."""
     n_leads = len(LEAD_SETS[leads])
     groups = tuple(tuple(range(i, min(i + 3, n_leads))) for i in range(0, n_leads, 3))
     shape = SIZES[size] if isinstance(size, str) else size
     return replace(shape, n_leads=n_leads, n_outputs=n_outputs, groups=groups)
+
+
+def _sampling(cohort: Cohort) -> tuple[float, int]:
+    """Return the sampling rate of a cohort's average beats and the sample of the QRS complex's centre."""
+    beat = preprocess.default_spec().beat
+    share = cohort.beats.shape[2] / recipe("beat").n_samples
+    return recipe("beat").fs_hz * share, round(beat.before_samples * share)
 
 
 def _wanted(targets: Tensor, batch: beat_batches.Batch, n_tasks: int) -> Tensor:
@@ -326,44 +377,6 @@ def _mixed(
     x = torch.cat([mix(x[real]), x[batch.n_real :]])
     wanted = torch.cat([mix(wanted[real]), wanted[batch.n_real :]])
     return x, mask, wanted, [None if one is None else mix(one) for one in more]
-
-
-@dataclass(frozen=True, eq=False)
-class _Lesson:
-    """The teachers' softened opinions (n, n_tasks + n_auxiliary), and the loss against them."""
-
-    opinion: Tensor
-    loss: Callable[[Tensor, Tensor], Tensor]
-
-
-def _lesson(soft: Tensor, config: DistillConfig, n_tasks: int, n_auxiliary: int) -> _Lesson:
-    t = config.temperature
-    columns = [*range(n_tasks), *range(n_tasks + len(GUARDS), n_tasks + len(GUARDS) + n_auxiliary)]
-    # A softened cross-entropy has gradients smaller by the temperature.
-    weights = t * torch.tensor(
-        [config.soft_weight] * n_tasks + [config.soft_auxiliary / max(n_auxiliary, 1)] * n_auxiliary
-    )
-    return _Lesson(
-        torch.sigmoid(soft / t), lambda logits, opinion: weighted_loss(logits[:, columns] / t, opinion, weights)
-    )
-
-
-def _mismatch(
-    ensemble: Sequence[Student], x: Tensor, mask: Tensor, logits: Tensor, weights: Tensor, temperature: float
-) -> Tensor:
-    """Return the softened cross-entropy against the mean logits of an ensemble on the same input."""
-    with torch.no_grad():
-        opinion = torch.stack([teacher(x, mask).logits for teacher in ensemble]).mean(dim=0)
-    return temperature * weighted_loss(logits / temperature, torch.sigmoid(opinion / temperature), weights)
-
-
-def _missed(guess: nn.Module, output: StudentOutput, hint: Tensor) -> Tensor:
-    """Return how far a hint is missed by what the real recordings' latents say of it."""
-    known = ~hint.isnan().any(dim=1)
-    if not known.any():
-        return torch.zeros(())
-    latents = torch.cat([output.mu, output.lead_mu], dim=1)[: len(hint)]
-    return nn.functional.smooth_l1_loss(guess(latents[known]), hint[known])
 
 
 def _divergence(output: StudentOutput) -> Tensor:

@@ -1,58 +1,107 @@
-"""``doctor``: what is installed, and whether it runs."""
+"""``doctor``: what is installed, whether that release was tested, and whether it runs."""
 
 import argparse
 import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from lsemvae_edge.cli._common import Commands, add_json, print_json
 from lsemvae_edge.errors import ExitCode
 
-_PROBE = (
-    "import sys; from lsemvae_edge import bundle, golden, runtime; b = bundle.default(); "
-    "sys.exit(0 if all(c.passed for c in golden.check(b, runtime.open_session(b, sys.argv[1]))) else 9)"
-)
-_DISTRIBUTIONS = {"litert": "ai-edge-litert", "tflite-runtime": "tflite-runtime", "onnxruntime": "onnxruntime"}
+if TYPE_CHECKING:
+    from lsemvae_edge.runtime import Engine
+
+_PROBE = """
+import sys
+from lsemvae_edge import bundle, golden, runtime
+name, path = sys.argv[1:]
+found = bundle.load(path) if path else bundle.default()
+format = next(engine.format for engine in runtime.ENGINES if engine.name == name)
+for model in found.manifest.models:
+    if model.format == format:
+        checks = golden.check(found, runtime.open_session(found, name, model))
+        if not all(check.passed for check in checks):
+            sys.exit(9)
+"""
+_PROBE_S = 120.0
 
 
 def add(commands: Commands) -> None:
     """Describe the command."""
     parser = commands.add_parser("doctor", help="say what is installed and whether it runs")
     parser.add_argument("topic", nargs="?", choices=["runtimes"], default="runtimes")
+    parser.add_argument(
+        "--bundle",
+        type=Path,
+        help="bundle whose known answers are run, one with every format for instance (default: the shipped one)",
+    )
     add_json(parser)
     parser.set_defaults(run=run)
 
 
 def run(options: argparse.Namespace) -> int:
-    """Run the shipped bundle once in a child process for each runtime, so that a crash becomes a sentence."""
-    from importlib import metadata
+    """Say what is known of each package, and run a bundle in each runtime.
 
+    Each runs in a child process, so that a crash becomes a sentence.
+    """
     from lsemvae_edge import bundle as bundles
     from lsemvae_edge import runtime
+    from lsemvae_edge.runtime import versions
 
-    formats = {model.format for model in bundles.default().manifest.models}
-    found = []
+    bundle = bundles.load(options.bundle) if options.bundle else bundles.default()
+    formats = {model.format for model in bundle.manifest.models}
+    runtimes = []
     for engine in runtime.ENGINES:
-        version = metadata.version(_DISTRIBUTIONS[engine.name]) if engine.installed else None
-        if version is None:
-            state = "not installed"
-        elif engine.format not in formats:
-            state = f"installed; the shipped bundle holds no .{engine.format}"
-        else:
-            state = _try(engine.name)
-        found.append({"runtime": engine.name, "version": version, "state": state})
+        verdict = versions.installed(versions.RUNTIMES[engine.name])
+        runtimes.append({
+            "runtime": engine.name,
+            **_told(asdict(verdict)),
+            "state": _state(engine, verdict.version, formats, options.bundle),
+        })  # fmt: skip
+    exporters = [_told(asdict(versions.installed(name))) for name in versions.EXPORTERS]
     if options.json:
-        print_json({"schema": "lsemvae-edge/doctor/1", "runtimes": found})
+        print_json({"schema": "lsemvae-edge/doctor/1", "runtimes": runtimes, "exporters": exporters})
     else:
-        for row in found:
-            print(f"{row['runtime']} {row['version'] or ''}: {row['state']}")
-    works = any(row["state"] == "works" for row in found)
+        print("Runtimes")
+        for row in runtimes:
+            print("  " + " ".join(filter(None, (row["runtime"], _release(row)))) + f": {row['state']}")
+        print("Exporters")
+        for row in exporters:
+            print(f"  {row['distribution']} {_release(row) or 'not installed'}")
+    works = any(row["state"] == "works" for row in runtimes)
     return int(ExitCode.DONE if works else ExitCode.BUNDLE_REFUSED)
 
 
-def _try(name: str) -> str:
+def _told(verdict: dict[str, Any]) -> dict[str, Any]:
+    return {"release" if name == "state" else name: value for name, value in verdict.items()}
+
+
+def _release(row: dict[str, Any]) -> str:
+    if row["version"] is None:
+        return ""
+    return f"{row['version']} ({row['release']}{': ' if row['reason'] else ''}{row['reason'] or ''})"
+
+
+def _state(engine: "Engine", version: str | None, formats: set[Any], bundle: Path | None) -> str:
+    if version is None:
+        return "not installed"
+    if not engine.installed:
+        return f"installed, and not ready: {engine.install}"
+    if engine.format not in formats:
+        return f"installed; the bundle holds no .{engine.format} to try, name one with --bundle"
+    return _try(engine.name, bundle)
+
+
+def _try(name: str, bundle: Path | None) -> str:
     import subprocess
 
-    # The child runs this package's own code with the interpreter that runs us.
-    child = subprocess.run([sys.executable, "-c", _PROBE, name], capture_output=True, text=True, check=False)  # noqa: S603
+    command = [sys.executable, "-c", _PROBE, name, str(bundle or "")]
+    try:
+        # The child runs this package's own code with the interpreter that runs us.
+        child = subprocess.run(command, capture_output=True, text=True, check=False, timeout=_PROBE_S)  # noqa: S603
+    except subprocess.TimeoutExpired:
+        return f"does not end within {_PROBE_S:g} s; install another version of it"
     if child.returncode == 0:
         return "works"
     if child.returncode < 0:

@@ -45,7 +45,7 @@ def run(options: argparse.Namespace) -> int:
         raise UsageError("Give either recordings or --demo.", "Run `lsemvae-edge screen FILE`.")
     from lsemvae_edge import bundle as bundles
 
-    bundle = bundles.load(options.bundle) if options.bundle else bundles.default()
+    bundle = _admitted(options.bundle) if options.bundle else bundles.default()
     worst = int(ExitCode.DONE)
     station = _Station(bundle, options)
     paths = _recordings(options.path) if options.path else [None]
@@ -54,6 +54,16 @@ def run(options: argparse.Namespace) -> int:
             say(f"[{number}/{len(paths)}] {path}")
         worst = max(worst, station.serve(path, several=len(paths) > 1))
     return worst
+
+
+def _admitted(path: Path) -> "Bundle":
+    from lsemvae_edge import bundle as bundles
+    from lsemvae_edge import trust
+
+    bundle = trust.admit(bundles.load(path))
+    if bundle.standing is not None and (note := trust.warning(bundle.standing)):
+        say(note)
+    return bundle
 
 
 class _Station:

@@ -1,11 +1,15 @@
-"""``verify``: whether a bundle is whole and gives its known answers on this machine."""
+"""``verify``: whether a bundle is whole, vouched for, and gives its known answers on this machine."""
 
 import argparse
 from dataclasses import asdict
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from lsemvae_edge.cli._common import Commands, add_json, print_json
 from lsemvae_edge.errors import BundleError, ExitCode
+
+if TYPE_CHECKING:
+    from lsemvae_edge.bundle import Bundle, Standing
 
 
 def add(commands: Commands) -> None:
@@ -17,32 +21,97 @@ def add(commands: Commands) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Check files, then the golden vectors on every installed runtime that can run the bundle."""
+    """Check schema, files, standing, and the golden vectors of every model file on every runtime that runs it here."""
     from lsemvae_edge import bundle as bundles
-    from lsemvae_edge import golden, runtime
+    from lsemvae_edge import trust
 
     bundle = bundles.load(options.path) if options.path else bundles.default()
+    check_schema(bundle)
     bundle.verify_files()
-    formats = {model.format for model in bundle.manifest.models}
-    engines = [engine.name for engine in runtime.available() if engine.format in formats]
-    if not engines:
-        runtime.open_session(bundle)
-    checks = {name: golden.check(bundle, runtime.open_session(bundle, name)) for name in engines}
-    failed = [f"{check.stage} on {name}" for name, found in checks.items() for check in found if not check.passed]
-    if options.json and not failed:
-        print_json(
-            {
-                "schema": "lsemvae-edge/verification/1",
-                "bundle": bundle.spec.id,
-                "sha256": bundle.sha256,
-                "files": len(bundle.manifest.files),
-                "runtimes": {name: [asdict(check) for check in found] for name, found in checks.items()},
-            }
-        )
-    elif not failed:
-        print(f"{bundle.spec.id} ({bundle.sha256[:12]}): {len(bundle.manifest.files)} files as listed")
-        for name, found in checks.items():
-            print(f"{name}: " + ", ".join(f"{check.stage} {check.worst:.2g} (<= {check.allowed:g})" for check in found))
+    standing = bundle.standing or trust.judge(bundle, trust.read_store())
+    rows = _run_everywhere(bundle)
+    failed = [
+        f"{check.stage} of {row['model']} on {row['runtime']}"
+        for row in rows
+        for check in row["checks"]
+        if not check.passed
+    ]
     if failed:
         raise BundleError(f"Known answers differ: {', '.join(failed)}.", "Do not use this bundle on this machine.")
+    ran = {row["model"] for row in rows}
+    not_run = [model.path for model in bundle.manifest.models if model.path not in ran]
+    if options.json:
+        print_json(_object(bundle, standing, rows, not_run))
+    else:
+        _print(bundle, standing, rows, not_run)
     return int(ExitCode.DONE)
+
+
+def check_schema(bundle: "Bundle") -> None:
+    """Hold a manifest against the JSON schema as published, by a validator that is not ours.
+
+    Raises
+    ------
+    BundleError
+        Names the place that does not fit.
+    """
+    import json
+
+    import fastjsonschema
+
+    schema = json.loads((Path(__file__).parent.parent / "bundle-1.schema.json").read_bytes())
+    try:
+        # The validator is compiled from the package's own schema; the manifest is only its input.
+        fastjsonschema.compile(schema)(json.loads(bundle.raw_manifest()))
+    except fastjsonschema.JsonSchemaValueException as error:
+        raise BundleError(f"The manifest does not fit the schema of bundles: {error.message:.200}.") from error
+
+
+def _run_everywhere(bundle: "Bundle") -> list[dict[str, Any]]:
+    from lsemvae_edge import golden, runtime
+
+    pairs = [
+        (model, engine.name)
+        for model in bundle.manifest.models
+        for engine in runtime.available()
+        if engine.format == model.format
+    ]
+    if not pairs:
+        # Says what to install.
+        runtime.open_session(bundle)
+    return [
+        {
+            "runtime": name,
+            "model": model.path,
+            "precision": model.precision,
+            "checks": golden.check(bundle, runtime.open_session(bundle, name, model=model)),
+        }
+        for model, name in pairs
+    ]
+
+
+def _object(bundle: "Bundle", standing: "Standing", rows: list[dict[str, Any]], not_run: list[str]) -> dict[str, Any]:
+    return {
+        "schema": "lsemvae-edge/verification/1",
+        "bundle": bundle.spec.id,
+        "name": bundle.manifest.name,
+        "version": bundle.manifest.version,
+        "sha256": bundle.sha256,
+        "standing": asdict(standing),
+        "files": len(bundle.manifest.files),
+        "runtimes": [{**row, "checks": [asdict(check) for check in row["checks"]]} for row in rows],
+        "not_run": not_run,
+    }
+
+
+def _print(bundle: "Bundle", standing: "Standing", rows: list[dict[str, Any]], not_run: list[str]) -> None:
+    from lsemvae_edge import trust
+
+    manifest = bundle.manifest
+    print(f"{bundle.spec.id} ({manifest.name} version {manifest.version}, {bundle.sha256[:12]})")
+    print(f"{trust.words(standing)}; {len(manifest.files)} files as listed")
+    for row in rows:
+        checks = ", ".join(f"{check.stage} {check.worst:.2g} (<= {check.allowed:g})" for check in row["checks"])
+        print(f"{row['runtime']} {row['model']}: {checks}")
+    for path in not_run:
+        print(f"{path}: not run, no runtime for it is installed here")

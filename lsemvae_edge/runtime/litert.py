@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lsemvae_edge.bundle import ModelFile
 from lsemvae_edge.errors import BundleError
+from lsemvae_edge.manifest import ModelFile
 from lsemvae_edge.runtime.session import Output, by_lead, check_tensors, checked_mask
 
 

@@ -9,8 +9,10 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from lsemvae_edge.bundle import Bundle, ModelFile
+from lsemvae_edge.bundle import Bundle
 from lsemvae_edge.errors import BundleError, RuntimeUnavailableError, UsageError
+from lsemvae_edge.manifest import Format, ModelFile
+from lsemvae_edge.runtime import build
 
 
 @dataclass(frozen=True, eq=False)
@@ -105,18 +107,22 @@ def by_lead(contributions: NDArray[np.float32], n_leads: int, n_outputs: int) ->
 
 @dataclass(frozen=True)
 class Engine:
-    """One runtime: the package that must be importable, the format it runs, our adapter, the extra that installs it."""
+    """One runtime: the package that must be importable, the format it runs, our adapter, how to install it.
+
+    ``ready`` says whether the rest that it needs is there, where a package alone is not enough.
+    """
 
     name: str
     package: str
-    format: str
+    format: Format
     adapter: str
-    extra: str | None
+    install: str
+    ready: Callable[[], bool] = lambda: True
 
     @property
     def installed(self) -> bool:
-        """Whether the runtime's package can be imported."""
-        return find_spec(self.package) is not None
+        """Whether the runtime's package can be imported, and what else it needs is there."""
+        return find_spec(self.package) is not None and self.ready()
 
     def open(self, content: bytes, model: ModelFile) -> Session:
         """Load a model file."""
@@ -126,10 +132,14 @@ class Engine:
 
 
 ENGINES = (
-    Engine("litert", "ai_edge_litert", "tflite", "litert", None),
-    Engine("tflite-runtime", "tflite_runtime", "tflite", "litert", None),
-    Engine("onnxruntime", "onnxruntime", "onnx", "onnx", "onnx"),
-)
+    Engine("litert", "ai_edge_litert", "tflite", "litert", "pip install 'ai-edge-litert'"),
+    Engine("tflite-runtime", "tflite_runtime", "tflite", "litert", "pip install 'tflite-runtime'"),
+    Engine("onnxruntime", "onnxruntime", "onnx", "onnx", "pip install 'lsemvae-edge[onnx]'"),
+    Engine(
+        "executorch", "executorch", "pte", "executorch", f"{build.INSTALL} && {build.BUILD}",
+        lambda: build.library() is not None,
+    ),
+)  # fmt: skip
 """In order of preference: LiteRT starts quickest and is smallest."""
 
 
@@ -138,7 +148,7 @@ def available() -> tuple[Engine, ...]:
     return tuple(engine for engine in ENGINES if engine.installed)
 
 
-def open_session(bundle: Bundle, runtime: str | None = None) -> Session:
+def open_session(bundle: Bundle, runtime: str | None = None, model: ModelFile | None = None) -> Session:
     """Open the bundle's model in a runtime.
 
     Parameters
@@ -146,6 +156,8 @@ def open_session(bundle: Bundle, runtime: str | None = None) -> Session:
     bundle : Bundle
     runtime : str, optional
         A name in `ENGINES`; by default the first installed one that can run a file of the bundle, int8 before fp32.
+    model : ModelFile, optional
+        The file of the bundle to open; by default the runtime chooses.
 
     Raises
     ------
@@ -153,24 +165,27 @@ def open_session(bundle: Bundle, runtime: str | None = None) -> Session:
         If the named runtime is unknown.
     RuntimeUnavailableError
         If no installed runtime fits; says what to install.
+    BundleError
+        If the file is damaged, or is not what its manifest says.
     """
     known = {engine.name: engine for engine in ENGINES}
     if runtime is not None and runtime not in known:
         raise UsageError(f"Unknown runtime {runtime!r}.", f"Choose one of {', '.join(known)}.")
     wanted = ENGINES if runtime is None else (known[runtime],)
+    offered = bundle.manifest.models if model is None else (model,)
     for engine in wanted:
-        for model in sorted(bundle.manifest.models, key=lambda model: model.precision != "int8"):
-            if engine.installed and model.format == engine.format:
-                return engine.open(bundle.read(model.path), model)
-    held = {model.format for model in bundle.manifest.models}
+        for file in sorted(offered, key=lambda file: file.precision != "int8"):
+            if file.format == engine.format and engine.installed:
+                return engine.open(bundle.read(file.path), file)
+    held = {file.format for file in offered}
     fitting = [engine for engine in wanted if engine.format in held]
     if not fitting:
         raise RuntimeUnavailableError(
-            f"The bundle holds {', '.join(sorted(held))}; {wanted[0].name} runs {wanted[0].format}.",
+            f"{'The bundle' if model is None else model.path} holds {', '.join(sorted(held))}; "
+            f"{wanted[0].name} runs {wanted[0].format}.",
             f"Make a bundle that has it: lsemvae-edge export --format {wanted[0].format} --out NEW",
         )
-    package = f"lsemvae-edge[{fitting[0].extra}]" if fitting[0].extra else fitting[0].package.replace("_", "-")
     raise RuntimeUnavailableError(
         f"None of {', '.join(engine.name for engine in fitting)} is installed, which run the bundle's model.",
-        f"Install one: pip install '{package}'",
+        f"Install one: {fitting[0].install}",
     )

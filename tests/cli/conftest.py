@@ -4,8 +4,10 @@ from lsemvae_edge.cli import main
 
 
 @pytest.fixture
-def cli(capsys):
-    """Run a command in this process: exit code, standard output, standard error."""
+def cli(capsys, tmp_path, monkeypatch):
+    """Run a command in this process, which trusts nothing yet: exit code, standard output, standard error."""
+    monkeypatch.delenv("LSEMVAE_EDGE_TRUST", raising=False)
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "configuration"))
 
     def call(*arguments):
         capsys.readouterr()

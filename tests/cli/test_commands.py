@@ -1,104 +1,19 @@
-"""The other commands: ``verify``, ``doctor``, ``export``, ``bench``, ``train``."""
+"""The other commands: ``doctor``, ``export``, ``bench``, ``train``."""
 
 import importlib.util
-import io
 import json
 import sys
 from pathlib import Path
 
-import numpy as np
 import pytest
 
-from lsemvae_edge import bundle as bundles
 from lsemvae_edge import formats
 from lsemvae_edge.cli import main
 
 
 @pytest.fixture
-def copy(tmp_path) -> Path:
-    """A copy of the shipped bundle, to be damaged."""
-    shipped = bundles.default()
-    folder = tmp_path / "copy"
-    folder.mkdir()
-    for name in ("manifest.json", *shipped.manifest.files):
-        (folder / name).write_bytes((shipped.path / name).read_bytes())
-    return folder
-
-
-@pytest.fixture
 def recording(heart_record, tmp_path) -> Path:
     return formats.write(heart_record(12.0), tmp_path / "heart.csv")
-
-
-# verify -------------------------------------------------------------------------------------------
-
-
-def test_the_shipped_bundle_verifies(cli):
-    code, out, err = cli("verify")
-    assert code == 0
-    assert err == ""
-    assert bundles.default().spec.id in out
-    assert "litert: " in out
-
-
-def test_verification_names_every_stage_with_its_worst_difference(cli):
-    code, out, _ = cli("verify", "--json")
-    assert code == 0
-    found = json.loads(out)
-    assert found["schema"] == "lsemvae-edge/verification/1"
-    assert found["sha256"] == bundles.default().sha256
-    stages = {check["stage"]: check for check in found["runtimes"]["litert"]}
-    assert set(stages) == {"filtered_mv", "beat_at", "input", "fed", "logits", "contributions", "outcome"}
-    assert all(check["worst"] <= check["allowed"] for check in stages.values())
-    assert stages["outcome"]["worst"] == 0
-
-
-def test_a_copy_of_the_shipped_bundle_verifies_at_its_path(cli, copy):
-    assert cli("verify", copy)[0] == 0
-
-
-@pytest.mark.parametrize("part", ["model", "golden", "manifest", "extra"])
-def test_a_tampered_bundle_is_refused(cli, copy, part):
-    manifest = bundles.load(copy).manifest
-    if part == "extra":
-        (copy / "run.sh").write_text("echo")
-    elif part == "manifest":
-        path = copy / "manifest.json"
-        path.write_text(path.read_text().replace('"right_heart_pattern"', '"right_heart_patterm"', 1))
-    else:
-        path = copy / (manifest.models[0].path if part == "model" else manifest.golden)
-        content = bytearray(path.read_bytes())
-        content[len(content) // 2] ^= 1
-        path.write_bytes(content)
-    code, out, _ = cli("verify", copy, "--json")
-    # A renamed output is a valid manifest with another digest: nothing but the anchor can tell.
-    assert code == (0 if part == "manifest" else 5)
-    if code:
-        assert json.loads(out)["code"] == 5
-
-
-def test_a_bundle_that_misses_its_known_answers_is_refused(cli, copy, tmp_path):
-    bundle = bundles.load(copy)
-    golden = io.BytesIO()
-    np.savez(golden, **{**bundle.golden, "logits": bundle.golden["logits"] + 1})
-    changed = bundles.write(
-        tmp_path / "changed",
-        spec=bundle.spec,
-        models=bundle.manifest.models,
-        files={name: bundle.read(name) for name in bundle.manifest.files} | {bundle.manifest.golden: golden.getvalue()},
-        golden=bundle.manifest.golden,
-        tolerance=bundle.manifest.tolerance,
-        metrics=bundle.manifest.metrics,
-        provenance=bundle.manifest.provenance,
-    )
-    code, out, _ = cli("verify", changed.path, "--json")
-    assert code == 5
-    assert "logits on litert" in json.loads(out)["message"]
-
-
-def test_what_is_no_bundle_is_refused(cli, tmp_path):
-    assert cli("verify", tmp_path)[0] == 5
-    assert cli("verify", tmp_path / "absent")[0] == 5
 
 
 # doctor -------------------------------------------------------------------------------------------
@@ -174,7 +89,7 @@ def test_the_export_gives_the_same_outcome_in_onnxruntime(cli, exported, recordi
 def test_the_export_verifies_in_both_runtimes(cli, exported):
     code, out, _ = cli("verify", exported, "--json")
     assert code == 0
-    assert {"litert", "onnxruntime"} <= set(json.loads(out)["runtimes"])
+    assert {"litert", "onnxruntime"} <= {row["runtime"] for row in json.loads(out)["runtimes"]}
 
 
 def test_an_export_does_not_overwrite(cli, exported):
@@ -237,7 +152,7 @@ def test_help_names_every_command(capsys):
         main(["--help"])
     assert stopped.value.code == 0
     text = capsys.readouterr().out
-    for command in ("screen", "train", "export", "verify", "bench", "doctor"):
+    for command in ("screen", "train", "export", "verify", "bundle", "bench", "doctor"):
         assert command in text
 
 

@@ -7,10 +7,10 @@ import pytest
 
 from lsemvae_edge import bundle as bundles
 from lsemvae_edge import golden
-from lsemvae_edge.bundle import ModelFile
 from lsemvae_edge.decision import Circumstances, decide
 from lsemvae_edge.errors import BundleError, ExitCode, RuntimeUnavailableError, UsageError
 from lsemvae_edge.leads import LIMB_LEADS
+from lsemvae_edge.manifest import ModelFile
 from lsemvae_edge.runtime import ENGINES, available, open_session
 from lsemvae_edge.runtime import session as runtime_session
 
@@ -18,6 +18,7 @@ TENSORS = ("mask", "logits", "mu", "logvar", "lead_mu", "lead_logvar", "contribu
 ONNX = ModelFile("model.onnx", "onnx", "fp32", "signal", *TENSORS)
 TFLITE_INT8 = ModelFile("model.tflite", "tflite", "int8", "in", *TENSORS)
 TFLITE_FLOAT = replace(TFLITE_INT8, path="float.tflite", precision="fp32")
+PTE = ModelFile("model.pte", "pte", "int8", "0", "1", "0", "1", "2", "3", "4", "5")
 
 
 @pytest.fixture
@@ -27,6 +28,7 @@ def installed(monkeypatch):
 
     def pretend(*packages):
         monkeypatch.setattr(runtime_session, "find_spec", lambda name: object() if name in packages else None)
+        monkeypatch.setattr(runtime_session.build, "library", lambda: "shim" if "shim" in packages else None)
         monkeypatch.setattr(
             runtime_session.Engine, "open", lambda engine, content, model: opened.append((engine.name, model.path))
         )
@@ -53,6 +55,8 @@ def bundle_of(dummy_bundle):
         (("ai_edge_litert", "onnxruntime"), (ONNX,), ("onnxruntime", "model.onnx")),
         (("ai_edge_litert",), (TFLITE_FLOAT, TFLITE_INT8), ("litert", "model.tflite")),
         (("ai_edge_litert",), (TFLITE_FLOAT,), ("litert", "float.tflite")),
+        (("executorch", "shim", "onnxruntime"), (PTE, ONNX), ("onnxruntime", "model.onnx")),
+        (("executorch", "shim"), (ONNX, PTE), ("executorch", "model.pte")),
     ],
 )
 def test_the_first_installed_runtime_that_can_run_a_file_is_taken(installed, bundle_of, packages, models, chosen):
@@ -70,6 +74,26 @@ def test_a_named_runtime_is_taken_or_refused(installed, bundle_of):
         open_session(bundle, "tflite-runtime")
     assert caught.value.code == ExitCode.BUNDLE_REFUSED
     assert "pip install 'tflite-runtime'" in caught.value.next_step
+
+
+def test_a_named_file_is_opened_in_the_first_runtime_that_runs_it(installed, bundle_of):
+    opened = installed("ai_edge_litert", "tflite_runtime", "onnxruntime")
+    bundle = bundle_of(TFLITE_INT8, TFLITE_FLOAT, ONNX)
+    open_session(bundle, model=TFLITE_FLOAT)
+    open_session(bundle, "tflite-runtime", TFLITE_FLOAT)
+    open_session(bundle, model=ONNX)
+    assert opened == [("litert", "float.tflite"), ("tflite-runtime", "float.tflite"), ("onnxruntime", "model.onnx")]
+    with pytest.raises(RuntimeUnavailableError, match=r"float\.tflite holds tflite; onnxruntime runs onnx"):
+        open_session(bundle, "onnxruntime", TFLITE_FLOAT)
+
+
+def test_executorch_without_its_shim_is_not_installed_and_says_how_to_build_it(installed, bundle_of):
+    installed("executorch")
+    assert available() == ()
+    with pytest.raises(RuntimeUnavailableError, match="None of executorch is installed") as caught:
+        open_session(bundle_of(PTE))
+    assert "pip install --no-deps executorch==" in caught.value.next_step
+    assert "lsemvae-edge runtime build executorch" in caught.value.next_step
 
 
 def test_an_unknown_runtime_is_a_usage_error_that_names_the_known_ones(bundle_of):

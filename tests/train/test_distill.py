@@ -13,7 +13,7 @@ from lsemvae_edge.leads import LIMB_LEADS, STANDARD_12  # noqa: E402
 from lsemvae_edge.metrics import auroc  # noqa: E402
 from lsemvae_edge.model import SIZES, Student, StudentConfig  # noqa: E402
 from lsemvae_edge.synthetic.heart import Heart, simulate  # noqa: E402
-from lsemvae_edge.train import beat_batches, distill, finetune  # noqa: E402
+from lsemvae_edge.train import beat_batches, distill, finetune, lessons  # noqa: E402
 from lsemvae_edge.train.cohort import Cohort  # noqa: E402
 from lsemvae_edge.train.config_distill import (  # noqa: E402
     DistillConfig,
@@ -333,30 +333,58 @@ def test_an_opinion_pulls_the_task_logits_towards_it(quick, cohort):
         assert (sign * moved[:, :2].mean(dim=0) > 0.1).all()
 
 
-def test_the_lesson_reaches_no_guard_and_the_further_statements_only_if_asked():
-    soft = torch.zeros(3, 2 + 4)
-    for soft_auxiliary, reached in ((0.0, {0, 1}), (1.0, {0, 1, 4, 5, 6, 7})):
-        lesson = distill._lesson(soft, DistillConfig(soft_auxiliary=soft_auxiliary), 2, 4)
-        logits = torch.ones(3, 2 + len(GUARDS) + 4, requires_grad=True)
-        lesson.loss(logits, lesson.opinion).backward()
-        assert set(logits.grad.abs().sum(dim=0).nonzero()[:, 0].tolist()) == reached
-
-
-@pytest.mark.parametrize("hint", ["chest", "latent"])
-def test_a_hint_is_there_where_the_chest_leads_are_and_changes_what_is_learned(quick, cohort, hint):
-    config = DistillConfig(student=QUICK, teachers=(TWELVE,), hint=hint, hint_weight=3.0)
-    wanted = distill.hints(cohort, config)
+@pytest.mark.parametrize("hint", ["chest", "latent", "features"])
+def test_a_hint_from_the_chest_leads_is_there_where_they_are(cohort, hint):
+    wanted = distill.hints(cohort, DistillConfig(student=QUICK, teachers=(TWELVE,), hint=hint))
     assert len(wanted) == len(cohort)
     np.testing.assert_array_equal(wanted.isnan().all(dim=1).numpy(), ~cohort.has_chest_leads)
-    assert torch.isfinite(wanted[torch.from_numpy(cohort.has_chest_leads)]).all()
+    known = wanted[torch.from_numpy(cohort.has_chest_leads)]
+    assert torch.isfinite(known).all()
+    assert 0.5 < known.std() < 1.5
+
+
+def test_what_is_measured_is_known_of_every_recording(cohort):
+    wanted = distill.hints(cohort, DistillConfig(hint="measured"))
+    assert wanted.shape == (len(cohort), len(lessons.MEASUREMENTS))
+    torch.testing.assert_close(wanted.mean(dim=0), torch.zeros(wanted.shape[1]), atol=1e-4, rtol=0)
+    right = torch.from_numpy(cohort.targets[:, 0] == 1)
+    assert wanted[right, 0].mean() < wanted[~right, 0].mean(), "hearts turned to the right have a smaller cosine"
+
+
+def test_without_a_hint_and_for_matched_experts_nothing_is_predicted(cohort):
+    for hint in ("none", "experts"):
+        assert distill.hints(cohort, DistillConfig(teachers=(TWELVE,), hint=hint)) is None
+
+
+@pytest.mark.parametrize("hint", ["chest", "latent", "features", "experts", "measured"])
+def test_a_hint_changes_what_is_learned_and_leaves_nothing_in_the_student(quick, cohort, hint):
+    config = DistillConfig(student=QUICK, teachers=(TWELVE,), hint=hint, hint_weight=3.0)
     nothing = torch.full((len(cohort), 2 + N_AUXILIARY), torch.nan)
     taught = distill.distill(cohort, config, nothing)
-    assert set(taught.state_dict()) == set(quick.state_dict()), "the layer that guesses exists only while fitting"
+    assert set(taught.state_dict()) == set(quick.state_dict())
+    assert not any(module._forward_hooks for module in taught.modules())
     assert not same(taught, quick)
 
 
-def test_without_a_hint_there_is_none(cohort):
-    assert distill.hints(cohort, DistillConfig(teachers=(TWELVE,))) is None
+def test_matched_experts_come_closer_to_the_teachers(cohort):
+    config = DistillConfig(student=LONGER, teachers=(TWELVE,), hint="experts", hint_weight=10.0)
+    guide = distill.fit_guide(cohort, config)
+    ((x, mask),) = distill.inputs(cohort)
+    plain = fit(cohort, LONGER)
+    taught = fit(cohort, LONGER, guide=guide, config_of_soft=config)
+    with torch.no_grad():
+        gaps = [lessons.apart(model(x, mask), guide, x, mask) for model in (plain, taught)]
+    assert gaps[1] < 0.5 * gaps[0]
+
+
+def test_the_guide_sees_twelve_leads_and_has_the_students_size_where_experts_are_matched(cohort, monkeypatch):
+    asked = []
+    monkeypatch.setattr(distill, "fit", lambda of, how, *, leads: asked.append((of.has_chest_leads.all(), how, leads)))
+    for hint in ("latent", "features", "experts"):
+        base = QUICK.model_copy(update={"size": "base"})
+        distill.fit_guide(cohort, DistillConfig(student=base, teachers=(SIX, TWELVE), hint=hint))
+    assert [(seen, leads) for seen, _, leads in asked] == [(True, "12L")] * 3
+    assert [how.size for _, how, _ in asked] == ["tiny", "tiny", "base"]
 
 
 def test_a_shape_takes_the_place_of_a_named_size(cohort):
@@ -386,6 +414,9 @@ def test_teachers_and_student_in_one_go_tell_what_they_do(cohort):
         lambda: DistillConfig(temperature=0),
         lambda: FitConfig(alone=1.5),
         lambda: shipped_recipe("huge"),
+        lambda: DistillConfig(hint="latent"),
+        lambda: DistillConfig(hint="features", teachers=(SIX,)),
+        lambda: DistillConfig(hint="experts"),
     ],
 )
 def test_a_recipe_that_means_nothing_is_refused(make):

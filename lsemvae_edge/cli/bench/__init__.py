@@ -2,6 +2,7 @@
 
 from lsemvae_edge.cli._common import Commands
 from lsemvae_edge.cli.bench import (
+    aarch64,
     accuracy,
     cost,
     inputs,
@@ -9,6 +10,7 @@ from lsemvae_edge.cli.bench import (
     leads,
     noise,
     prepare,
+    runtimes,
     safety,
     sizes,
     training,
@@ -16,7 +18,22 @@ from lsemvae_edge.cli.bench import (
     variants,
 )
 
-PARTS = (accuracy, variants, inputs, sizes, transfer, leads, noise, cost, safety, training, prepare, kills)
+PARTS = (
+    accuracy,
+    variants,
+    inputs,
+    sizes,
+    transfer,
+    leads,
+    noise,
+    cost,
+    runtimes,
+    aarch64,
+    safety,
+    training,
+    prepare,
+    kills,
+)
 
 
 def add(commands: Commands) -> None:

@@ -21,12 +21,12 @@ def add(parts: Commands) -> None:
 def run(options: argparse.Namespace) -> int:
     """Build a bundle from the data folder."""
     try:
-        from lsemvae_edge.quantize import build
+        from lsemvae_edge.quantize import build, pipeline
         from lsemvae_edge.train import datasets
     except ImportError as error:
         raise MissingExtraError("train bundle", "export") from error
     recipe = read_recipe(options)
-    made = build.build(datasets.data_folder(), options.out, recipe, say)
+    made = pipeline.build(datasets.data_folder(), options.out, recipe, say)
     if options.anchor:
         build.anchor(options.anchor, made)
     if options.json:

@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -62,11 +63,13 @@ def run(options: argparse.Namespace) -> int:
 
     if options.out.exists():
         raise UsageError(f"{options.out} exists.", "Name a new folder.")
+    begun = time.process_time()
     listed = [entry for entry in datasets.entries(datasets.data_folder()) if entry.fold != metrics.TEST_FOLD]
     tasks = [task.name for task in calibrate.TASKS]
     training, _ = load_cohort([e for e in listed if e.fold < metrics.VALIDATION_FOLD], tasks, same_band=True)
     validation, _ = load_cohort([e for e in listed if e.fold == metrics.VALIDATION_FOLD], tasks)
     student = distill.distill(training, recipe, say=say)
+    spent = round(time.process_time() - begun)
     logits = distill.predict(student, validation).logits.numpy()
     found = {}
     for column, task in enumerate(tasks):
@@ -76,6 +79,8 @@ def run(options: argparse.Namespace) -> int:
     for name, content in weights.dump(student).items():
         (options.out / name).write_bytes(content)
     (options.out / "recipe.json").write_text(recipe.model_dump_json(indent=1) + "\n")
+    made = {"command": f"lsemvae-edge train distill --size {recipe.student.size}", "processor_seconds": spent}
+    (options.out / "provenance.json").write_text(json.dumps(made) + "\n")
     if options.json:
         print_json({"student": str(options.out), "fold_9_auroc": found})
     else:
