@@ -124,11 +124,12 @@ def parameters(shape: StudentConfig) -> int:
 def weight_bytes(shape: StudentConfig) -> int:
     """Count the bytes of a quantized student's weights.
 
-    Encoders have one byte a weight and four a bias; the heads, which stay in floating point, four a number. The
-    quantizer's scales and what a file adds around them are not counted.
+    Encoders have one byte a weight and four a bias; the first convolutions and the heads, which stay in floating
+    point, four a number. The quantizer's scales and what a file adds around them are not counted.
     """
     weights, biases = _encoder(shape)
-    return shape.n_leads * (weights + 4 * biases) + 4 * _heads(shape)
+    first = shape.channels[0] * shape.kernels[0]
+    return shape.n_leads * (weights + 3 * first + 4 * biases) + 4 * _heads(shape)
 
 
 def evaluate(

@@ -6,7 +6,13 @@ from lsemvae_edge.spec import ModelSpec
 
 
 def card(
-    spec: ModelSpec, measured: dict[str, Any], provenance: dict[str, Any], sizes: dict[str, int], *, licence: str, attribution: str
+    spec: ModelSpec,
+    measured: dict[str, Any],
+    provenance: dict[str, Any],
+    sizes: dict[str, int],
+    *,
+    licence: str,
+    attribution: str,
 ) -> str:
     """Write the card of a bundle in Markdown from what was measured while it was built.
 

@@ -114,6 +114,16 @@ class LayerDiagnosis:
 
 
 @dataclass(frozen=True)
+class KindDiagnosis:
+    """What rounding one kind of layer in all leads does to the logits: ``alone`` and ``spared`` as of one layer."""
+
+    name: str
+    in_float: bool
+    alone: Change
+    spared: Change
+
+
+@dataclass(frozen=True)
 class Diagnosis:
     """What rounding does to a student on ``n`` recordings.
 
@@ -126,6 +136,8 @@ class Diagnosis:
         Of the input.
     layers : tuple of LayerDiagnosis
         In their order in the model.
+    kinds : tuple of KindDiagnosis
+        ``conv1`` … ``logvar``.
     backends : tuple of str
         That ran.
     skipped : dict of str to str
@@ -136,6 +148,7 @@ class Diagnosis:
     whole: Change
     signal: Range
     layers: tuple[LayerDiagnosis, ...]
+    kinds: tuple[KindDiagnosis, ...]
     backends: tuple[str, ...]
     skipped: dict[str, str]
 
@@ -146,8 +159,8 @@ class Diagnosis:
 
     @property
     def costliest_first(self) -> tuple[LayerDiagnosis, ...]:
-        """Rounded layers by what leaving them alone in floating point would gain."""
-        return tuple(sorted((layer for layer in self.layers if not layer.in_float), key=lambda layer: layer.spared.rms))
+        """Rounded layers by how far they move the logits alone."""
+        return tuple(sorted((one for one in self.layers if not one.in_float), key=lambda one: -one.alone.rms))
 
 
 def diagnose(
@@ -207,6 +220,15 @@ def diagnose(
             spared=ask_of.change({*quantization.float_layers, name}),
         )
 
+    def kind_of(kind: str) -> KindDiagnosis:
+        layers = {name for name in names if name.endswith(f".{kind}")}
+        return KindDiagnosis(
+            name=kind,
+            in_float=not layers & rounded,
+            alone=ask_of.change(set(names) - layers),
+            spared=ask_of.change({*quantization.float_layers, *layers}),
+        )
+
     signal = exact[scheme.SIGNAL]
     step = quantization.activations[scheme.SIGNAL]
     return Diagnosis(
@@ -214,6 +236,7 @@ def diagnose(
         whole=ask_of.change(quantization.float_layers),
         signal=range_of(signal, step, len(np.unique(_in_steps(signal, step)))),
         layers=tuple(layer_of(name) for name in names),
+        kinds=tuple(kind_of(kind) for kind in dict.fromkeys(name.split(".")[1] for name in names)),
         backends=ran,
         skipped=skipped,
     )

@@ -90,7 +90,7 @@ def simulated(spec: ModelSpec, n: int = HEARTS) -> Asked:
 
 
 def extreme(spec: ModelSpec) -> Asked:
-    """Return inputs at the edges of what the contract admits: silence, both bounds, steps, spikes, noise, each masked."""
+    """Return inputs at the edges of the contract under every mask: silence, both bounds, steps, spikes, noise."""
     n_leads, n_samples, clip = len(LIMB_LEADS), spec.preprocess.beat.n_samples, spec.preprocess.clip
     rng = np.random.default_rng(1)
     shape = (n_leads, n_samples)
@@ -158,9 +158,7 @@ def agreement(one: Said, other: Said) -> Agreement:
 def pairs(said: Mapping[str, Said]) -> dict[tuple[str, str], Agreement]:
     """Compare every form with every other."""
     names = sorted(said)
-    return {
-        (one, other): agreement(said[one], said[other]) for k, one in enumerate(names) for other in names[k + 1 :]
-    }
+    return {(one, other): agreement(said[one], said[other]) for k, one in enumerate(names) for other in names[k + 1 :]}
 
 
 def _said(spec: ModelSpec, outputs: list[Output]) -> Said:

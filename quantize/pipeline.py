@@ -3,10 +3,13 @@
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+import torch
+from numpy.typing import NDArray
 
 from lsemvae_edge.bundle import Bundle
 from lsemvae_edge.manifest import Quantization
@@ -16,27 +19,37 @@ from lsemvae_edge.quantize.build import FAMILY, Lessons, Say, ask_torch, assembl
 from lsemvae_edge.quantize.diagnose import Diagnosis, diagnose
 from lsemvae_edge.quantize.equalize import equalized
 from lsemvae_edge.quantize.gates import Bounds
-from lsemvae_edge.quantize.reference import FloatStudent, QuantizedStudent
+from lsemvae_edge.quantize.reference import FloatStudent, QuantizedStudent, ask
 from lsemvae_edge.quantize.targets import Target
-from lsemvae_edge.spec import ModelSpec
 from lsemvae_edge.train import distill
 from lsemvae_edge.train.config_distill import DistillConfig
 
 Method = Literal["ptq", "qat", "auto"]
+MOVED = 0.0125
+"""How far rounding may move the primary task's logit on average before further layers stay in floating point."""
 
 
 @dataclass(frozen=True)
 class Recipe:
     """How a student is quantized.
 
-    ``method`` ``auto`` trains on only if rounding after training changes more outcomes than the gates allow;
-    ``float_layers`` None leaves the first convolutions in floating point, ``search`` looks for more.
+    Parameters
+    ----------
+    method : {"auto", "ptq", "qat"}
+        After training, by training on with the rounding, or by training on only if the first changes more outcomes
+        than the gates allow.
+    equalize : bool
+        Equalise the channels' ranges first.
+    float_layers : tuple of str, optional
+        Layers to leave in floating point; by default the first convolutions, and those that a search finds until
+        rounding moves the logit by no more than `MOVED`.
+    seed : int
+        Of the calibration set and of further training.
     """
 
     method: Method = "auto"
-    equalize: bool = False
+    equalize: bool = True
     float_layers: tuple[str, ...] | None = None
-    search: bool = False
     seed: int = 0
 
 
@@ -81,43 +94,45 @@ def quantize(student: Student, lessons: Lessons, recipe: Recipe, say: Say) -> Qu
     ----------
     student : Student
     lessons : Lessons
-        Ranges and further training come from folds 1-8, whether a gate would fail is asked on fold 9 and on the
-        calibration set.
+        Ranges and further training come from folds 1-8; outcomes are compared on fold 9 as well.
     recipe : Recipe
     say : callable
     """
     notes = []
-    if recipe.equalize:
-        student = equalized(student)
-        notes.append("The ranges of the encoders' channels were equalised.")
     calibration = scheme.calibration_inputs(lessons.training, recipe.seed)
+    if recipe.equalize:
+        student = equalized(student, calibration)
+        notes.append("The ranges of the encoders' channels were equalised.")
     quantization = scheme.calibrate(student, calibration, recipe.seed, recipe.float_layers)
+    if recipe.float_layers is None:
+        found = search.search(student, quantization, calibration, partial(moved, student, calibration), MOVED)
+        quantization = found.quantization
+        notes += found.reasons
     spec = contract_of(
         "provisional", ask_torch(student, lessons.training), ask_torch(student, lessons.validation), lessons.validation
     )
-    asked = parity.everyday(np.concatenate([calibration, model_inputs(lessons.validation)]))
-
-    def flips(of: Quantization) -> float:
-        return changed(student, of, spec, asked)
-
-    if recipe.search:
-        found = search.search(student, quantization, calibration, flips, Bounds().flips)
-        quantization = found.quantization
-        notes += found.reasons
-    share = flips(quantization)
-    notes.append(f"Rounding after training changes {share:.2%} of {len(asked)} outcomes.")
-    say(notes[-1])
-    if recipe.method == "qat" or (recipe.method == "auto" and share > Bounds().flips):
+    inputs = [model_inputs(lessons.training), model_inputs(lessons.validation)]
+    asked = parity.everyday(np.concatenate(inputs))
+    exact = parity.said_by_torch(spec, FloatStudent(student), asked)
+    apart = parity.agreement(parity.said_by_torch(spec, QuantizedStudent(student, quantization), asked), exact)
+    notes.append(f"Rounding after training changes {apart.flipped} of {apart.n} outcomes ({apart.flips:.2%}).")
+    if recipe.method == "qat" or (recipe.method == "auto" and apart.flips > Bounds().flips):
         say("Training on with rounding")
         student, quantization = qat.train(student, lessons.training, quantization, qat.QatConfig(seed=recipe.seed))
         notes.append("The student was trained on with its rounding.")
+    for note in notes:
+        say(note)
     return Quantized(student, quantization, tuple(notes))
 
 
-def changed(student: Student, quantization: Quantization, spec: ModelSpec, asked: parity.Asked) -> float:
-    """Return the share of outcomes that rounding changes."""
-    exact = parity.said_by_torch(spec, FloatStudent(student), asked)
-    return parity.agreement(parity.said_by_torch(spec, QuantizedStudent(student, quantization), asked), exact).flips
+def moved(student: Student, signals: NDArray[np.float32], quantization: Quantization) -> float:
+    """Return how far rounding moves the primary task's logit, on average over signals (n, n_leads, n_samples)."""
+    x = torch.from_numpy(signals)[:, :, None]
+    told = (x, torch.ones(x.shape[:2]))
+    rounded, exact = (
+        ask(form, *told).logits[:, 0] for form in (QuantizedStudent(student, quantization), FloatStudent(student))
+    )
+    return float((rounded - exact).abs().mean())
 
 
 def examine(made: Quantized, lessons: Lessons) -> Diagnosis:

@@ -22,7 +22,9 @@ SIGNAL = "signal"
 LOW, HIGH = -128, 127
 WEIGHT_LIMIT = 127
 """Weights are symmetric: -127 to 127."""
-RECORDS = 500
+RECORDS = 1000
+HEADROOM = 1.1
+"""How much further than the calibration set a layer may go before it is cut off: other recordings go further."""
 DRAWN_FROM = "training folds, half of them positive in the primary task where there are as many"
 
 
@@ -75,7 +77,7 @@ def calibrate(
             seed,
         ),
         activations={
-            name: step_of(float(values.min()), float(values.max()))
+            name: step_of(*_with_headroom(name, float(values.min()), float(values.max())))
             for name, values in activations(student, calibration).items()
         },
         float_layers=first_convolutions(student) if float_layers is None else float_layers,
@@ -111,6 +113,11 @@ def activations(student: Student, signals: NDArray[np.float32]) -> dict[str, Ten
         kept[f"encoder{i}.pool"] = pooled
         kept[f"encoder{i}.mu"], kept[f"encoder{i}.logvar"] = encoder.mu(pooled), encoder.logvar(pooled)
     return kept
+
+
+def _with_headroom(name: str, low: float, high: float) -> tuple[float, float]:
+    """Widen a range; the signal's is bounded by its clipping."""
+    return (low, high) if name == SIGNAL else (HEADROOM * low, HEADROOM * high)
 
 
 def step_of(low: float, high: float) -> Step:

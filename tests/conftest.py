@@ -174,7 +174,9 @@ def tflite_model(int8_tflite) -> ModelFile:
 
 
 @pytest.fixture(scope="session")
-def small_bundle(build, student, int8_tflite, tflite_model, quantization, model_spec, tmp_path_factory) -> bundles.Bundle:
+def small_bundle(
+    build, student, int8_tflite, tflite_model, quantization, model_spec, tmp_path_factory
+) -> bundles.Bundle:
     """A complete bundle of the untrained student: int8 TFLite, float weights, golden vectors."""
     from lsemvae_edge.quantize import weights
 

@@ -22,11 +22,16 @@ def add(commands: Commands) -> None:
     parser.add_argument("--out", type=Path, help="new folder of the bundle, or archive ending in .zip")
     parser.add_argument("--format", default="tflite", metavar="F[,F]", help="formats to pack (default %(default)s)")
     parser.add_argument("--precision", default="int8", metavar="P[,P]", help="default %(default)s")
-    parser.add_argument("--method", choices=["ptq", "qat", "auto"], default="auto",
-                        help="after training, by training on, or training on only if a gate fails (default %(default)s)")  # fmt: skip
-    parser.add_argument("--equalize", action="store_true", help="equalise the channels' ranges first")
-    parser.add_argument("--float-layers", metavar="L[,L]", help="layers to leave in floating point (default: conv1)")
-    parser.add_argument("--search", action="store_true", help="search for the layers to leave in floating point")
+    parser.add_argument(
+        "--method",
+        choices=["ptq", "qat", "auto"],
+        default="auto",
+        help="after training, by training on, or the second if the first changes too much (default %(default)s)",
+    )
+    parser.add_argument("--no-equalize", action="store_true", help="leave the channels' ranges as they are")
+    parser.add_argument(
+        "--float-layers", metavar="L[,L]", help="layers to leave in floating point, encoder0.conv1 (default: a search)"
+    )
     parser.add_argument("--explain", action="store_true", help="say what rounding costs, layer by layer, worst first")
     parser.add_argument("--plot", type=Path, help="draw the diagnosis to this file")
     parser.add_argument("--seed", type=int, default=0, help="of the calibration set (default %(default)s)")
@@ -51,9 +56,8 @@ def run(options: argparse.Namespace) -> int:
     lessons = pipeline.load(datasets.data_folder(), say)
     recipe = pipeline.Recipe(
         method=options.method,
-        equalize=options.equalize,
+        equalize=not options.no_equalize,
         float_layers=tuple(options.float_layers.split(",")) if options.float_layers else None,
-        search=options.search,
         seed=options.seed,
     )
     made = pipeline.quantize(student, lessons, recipe, say)

@@ -281,8 +281,8 @@ void prepare() {
 }
 
 // Load and run the program in a child first. The runtime checks a program's structure, yet not all that a delegate's
-// blob says of itself: of 3000 damaged files, 5 ended in a segmentation fault, and some never end. Such a file ends the
-// child instead.
+// blob says of itself: of 3000 damaged files, 5 ended in a segmentation fault, and neighbours of those never ended. Such
+// a file ends the child instead.
 void try_in_child(const void* data, size_t size, const char* name) {
   constexpr unsigned kSeconds = 10;
   int said[2];

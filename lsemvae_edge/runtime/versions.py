@@ -63,11 +63,13 @@ class KnownBad:
 KNOWN_BAD = (
     KnownBad(
         "ai-edge-litert", "2.3.0", "aarch64",
-        "ended with a segmentation fault under emulation (qemu 7.2); whether on a board too is not known; 2.1.0 runs",
+        "ends with a segmentation fault as a model is opened under emulation (qemu 7.2); whether on a board too is "
+        "not known; 2.1.0 runs",
     ),
     KnownBad(
         "onnxruntime", "1.32.0", "aarch64",
-        "ended with a segmentation fault under emulation (qemu 7.2); whether on a board too is not known; 1.23.2 runs",
+        "ends with a segmentation fault as it is imported under emulation (qemu 7.2); whether on a board too is "
+        "not known; 1.23.2 runs",
     ),
     KnownBad(
         "tflite-runtime", "2.14.0", None,

@@ -150,7 +150,9 @@ def _layers(graph: dict[str, Any]) -> Counter[bool]:
     for node in graph["xnodes"]:
         if node["xnode_union_type"] in WEIGHTED:
             told = node["xnode_union"]
-            layers[kinds[told["filter_id"]] == "xnn_datatype_qcint8" and kinds[told["input1_id"]] == "xnn_datatype_qint8"] += 1
+            layers[
+                kinds[told["filter_id"]] == "xnn_datatype_qcint8" and kinds[told["input1_id"]] == "xnn_datatype_qint8"
+            ] += 1
     return layers
 
 
@@ -182,7 +184,6 @@ _COMMON: dict[str, Any] = {
     "open": open_session,
     "inspect": inspect,
     "packages": ("torch", "torchao", "executorch"),
-    "extra": "executorch",
     "allowed": _INSIDE,
 }
 TARGETS = (Target(precision="int8", **_COMMON), Target(precision="fp32", **_COMMON))

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lsemvae_edge.manifest import ModelFile, Precision, Quantization, Step
+from lsemvae_edge.manifest import ModelFile, Precision, Quantization
 from lsemvae_edge.quantize.targets import LABEL, Anatomy, Job, QuantizationError, Target
 from lsemvae_edge.runtime import Session
 
@@ -156,7 +156,10 @@ def tensors(content: bytes, signal: NDArray[np.float32]) -> dict[str, NDArray[An
             values = opened.get_tensor(detail["index"])
         except ValueError:  # a tensor that this run did not fill
             continue
-        scales, zero_points = detail["quantization_parameters"]["scales"], detail["quantization_parameters"]["zero_points"]
+        scales, zero_points = (
+            detail["quantization_parameters"]["scales"],
+            detail["quantization_parameters"]["zero_points"],
+        )
         if detail["dtype"] == np.int8 and len(scales) == 1:
             values = (values.astype(np.float32) - zero_points[0]) * scales[0]
         kept[detail["name"]] = values.astype(np.float32)
@@ -288,7 +291,9 @@ def _rename(graph: Any, signature: Any, found: dict[str, list[str]]) -> None:
     for place, tensor in enumerate(graph.tensors):
         name = ends.get(place) or layer_of.get(tensor.name.decode(), "t")
         used[name] += 1
-        tensor.name = name if place in ends or used[name] == 1 and name not in (*INPUTS, "t") else f"{name}.{used[name]}"
+        tensor.name = (
+            name if place in ends or (used[name] == 1 and name not in (*INPUTS, "t")) else f"{name}.{used[name]}"
+        )
     for told in (*signature.inputs, *signature.outputs):
         told.name = ends[told.tensorIndex]
 

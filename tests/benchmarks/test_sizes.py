@@ -19,7 +19,6 @@ from lsemvae_edge.cli import main
 from lsemvae_edge.errors import BadInputError, UsageError
 from lsemvae_edge.metrics import Interval
 from lsemvae_edge.model import SIZES, Student, StudentConfig, fold_batch_norm
-from lsemvae_edge.quantize import litert
 from lsemvae_edge.train.cohort import load_cohort
 from lsemvae_edge.train.config_distill import DistillConfig, FitConfig, TeacherConfig
 from lsemvae_edge.train.datasets import Synthetic
@@ -80,7 +79,7 @@ def test_weight_bytes_are_those_in_the_int8_file(student, int8_tflite):
         data = model.buffers[buffer].data
         total[kind] += 0 if data is None else len(data)
     weights, _ = sizes._encoder(student.config)
-    assert total[schema.TensorType.INT8] == 6 * weights
+    assert total[schema.TensorType.INT8] == 6 * (weights - 16 * 7), "all but the convolutions that read the signal"
     # Shapes and small constants are all that a file adds.
     assert sizes.weight_bytes(student.config) == pytest.approx(sum(total.values()), abs=500)
 
@@ -89,9 +88,7 @@ def test_the_named_sizes_fit_what_they_are_for(student, int8_tflite):
     assert sizes.weight_bytes(sized("tiny", "6L", 4)) <= 64 * 1024
     counted = [sizes.weight_bytes(sized(name, "6L", 4)) for name in ("tiny", "small", "base")]
     assert counted == sorted(counted)
-    made = litert.to_tflite(Student(sized("small", "6L", 4)).eval(), N_SAMPLES)
-    inputs = np.random.default_rng(0).normal(size=(4, 6, N_SAMPLES)).astype(np.float32)
-    assert len(litert.to_int8(made, inputs)) < 300_000
+    assert len(int8_tflite) < 300_000
 
 
 def test_the_grid_holds_the_named_sizes_and_no_shape_twice():

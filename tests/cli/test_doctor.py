@@ -81,7 +81,7 @@ def test_releases_are_tested_untested_or_known_bad_with_the_reason(capsys, verdi
     assert exporters["torchao"] is None
     assert main(["doctor"]) == ExitCode.DONE
     text = capsys.readouterr().out
-    assert "litert 2.3.0 (known bad: ended with a segmentation fault" in text
+    assert "litert 2.3.0 (known bad: ends with a segmentation fault" in text
     assert "torchao not installed" in text
 
 

@@ -11,7 +11,7 @@ pytest.importorskip("litert_torch", reason="building quantizes, which needs the 
 from lsemvae_edge import bundle as bundles  # noqa: E402
 from lsemvae_edge.metrics import TEST_FOLD  # noqa: E402
 from lsemvae_edge.quantize import build as building  # noqa: E402
-from lsemvae_edge.quantize import litert, weights  # noqa: E402
+from lsemvae_edge.quantize import pipeline, sbom, scheme, weights  # noqa: E402
 from lsemvae_edge.quantize.card import card  # noqa: E402
 from lsemvae_edge.runtime import open_session  # noqa: E402
 from lsemvae_edge.synthetic.heart import Heart, simulate  # noqa: E402
@@ -59,16 +59,15 @@ def cohort(listed):
 
 
 def test_ranges_come_from_both_classes_alike(cohort, monkeypatch):
-    monkeypatch.setattr(building, "CALIBRATION_RECORDS", 20)
+    monkeypatch.setattr(scheme, "RECORDS", 20)
     asked = []
-    monkeypatch.setattr(building, "model_inputs", lambda part: asked.append(part) or part.beats)
-    building.calibration_inputs(cohort, 0)
-    building.calibration_inputs(cohort, 0)
-    building.calibration_inputs(cohort, 1)
-    first, again, other = (part.record_id.tolist() for part in asked)
+    monkeypatch.setattr(scheme, "inputs", lambda part: asked.append(part) or distill.inputs(part))
+    first, again, other = (scheme.calibration_inputs(cohort, seed) for seed in (0, 0, 1))
     assert asked[0].targets[:, 0].sum() == 10
-    assert len(first) == 20
-    assert first == again != other
+    assert first.shape == (20, 6, 100)
+    np.testing.assert_array_equal(first, again)
+    assert asked[0].record_id.tolist() != asked[2].record_id.tolist()
+    assert not np.array_equal(first, other)
 
 
 def test_a_session_is_asked_with_what_torch_is_asked_with(cohort, small_bundle, student):
@@ -99,7 +98,7 @@ def test_validation_figures_are_by_task_and_group_and_too_few_have_counts_alone(
 def test_a_bundle_is_built_without_opening_fold_10(listed, monkeypatch, tmp_path):
     monkeypatch.setattr(building.datasets, "entries", lambda folder: listed)
     said = []
-    made = building.build(tmp_path, tmp_path / "made", CONFIG, said.append)
+    made = pipeline.build(tmp_path, tmp_path / "made", CONFIG, said.append)
     assert made.sha256 == bundles.load(tmp_path / "made").sha256
     assert said[0] == "Conditioning 160 recordings of folds 1-9"
     manifest = made.manifest
@@ -107,13 +106,20 @@ def test_a_bundle_is_built_without_opening_fold_10(listed, monkeypatch, tmp_path
     assert made.spec.outputs == (*TASKS, "electrode_swap", "not_ecg")
     assert made.spec.latent is not None
     assert manifest.provenance["distill"] == json.loads(CONFIG.model_dump_json())
-    assert manifest.provenance["quantization"]["seed"] == CONFIG.student.seed
+    assert manifest.name == "lsemvae-edge-tiny"
+    assert manifest.quantization.calibration.records == 80
+    assert manifest.quantization.calibration.seed == CONFIG.student.seed
+    assert any("changes" in note for note in manifest.provenance["quantization"])
+    assert json.loads(made.read(sbom.FILE_NAME))["bomFormat"] == "CycloneDX"
+    agreed = manifest.metrics["agreement"]
+    assert agreed["recordings"]["model-int8.tflite"]["reference"]["n"] == 160
+    assert agreed["masked"]["model-int8.tflite"]["reference"]["n"] == 4 * 160
+    assert set(made.golden) >= {"raw_uv", "resampled_mv", "filtered_mv", "int8/logits", "fp32/logits"}
     assert manifest.provenance["data"]["training"]["records"] == 80
     assert manifest.provenance["data"]["validation"]["patients"] == 40
     assert manifest.metrics["risk_control"]["missed_at_most"] == calibrate.MISSED
     assert set(manifest.metrics["fold_9"]) == {"float", "int8"}
     assert weights.restore(made.read(weights.WEIGHTS), made.read(weights.CONFIG)).config.n_outputs == 4
-    litert.check_int8(made.read(litert.FILE_NAME))
     assert "right-heart pattern, not pulmonary hypertension" in made.read("card.md").decode()
 
 
@@ -125,14 +131,14 @@ def test_the_card_says_what_was_measured_and_what_was_too_little(model_spec):
     }
     part = {"what": "folds 1-8", "records": 5, "patients": 4, "positives": {"right_heart_pattern": 2}}
     provenance = {
-        "attribution": "somebody",
         "data": {"training": part, "validation": part},
-        "licence": "CC BY 4.0",
         "processor_seconds": 7200,
     }
-    text = card(model_spec, {"int8": {"right_heart_pattern": groups}}, provenance, 123_456)
+    measured = {"int8": {"right_heart_pattern": groups}}
+    text = card(model_spec, measured, provenance, {"m.tflite": 123_456}, licence="CC-BY-4.0", attribution="somebody")
     assert "| int8 | right_heart_pattern | all | 100 | 40 | 0.900 (0.800-0.950) |" in text
     assert "| int8 | right_heart_pattern | 70 and over | 8 | 2 | too few | too few |" in text
     assert "2.00 processor hours" in text
-    assert "123 KB" in text
+    assert "m.tflite 123 KB" in text
+    assert "CC-BY-4.0" in text
     assert "*not seen* never rules out disease" in text

@@ -121,7 +121,9 @@ def test_a_wrong_calibration_is_refused(export, small_bundle, quantization, rewr
 
 
 def test_a_calibration_of_other_layers_is_refused(export, small_bundle, quantization, rewritten, tmp_path_factory):
-    steps = {f"encoder9{name[8:]}" if name == "encoder0.conv2" else name: s for name, s in quantization.activations.items()}
+    steps = {
+        f"encoder9{name[8:]}" if name == "encoder0.conv2" else name: s for name, s in quantization.activations.items()
+    }
     wrong = rewritten(
         small_bundle, tmp_path_factory.mktemp("wrong") / "bundle", quantization=replace(quantization, activations=steps)
     )
@@ -200,9 +202,9 @@ def test_answers_far_from_the_reference_are_refused():
     near = np.linspace(-3, 3, 500)
     exact = {"fp32": said(near), "int8": said(near)}
     assert check_answers({"a": said(near)}, exact, {"a": "fp32"}, Bounds())["a"]["float"]["worst"] == 0
-    with pytest.raises(QuantizationError, match="a: its logits lie from those of torch by up to 0.01"):
+    with pytest.raises(QuantizationError, match=r"a: its logits lie from those of torch by up to 0\.01"):
         check_answers({"a": said(near + 0.01)}, exact, {"a": "fp32"}, Bounds())
-    with pytest.raises(QuantizationError, match="a: 99.9 % of its logits lie from those of the reference"):
+    with pytest.raises(QuantizationError, match=r"a: 99\.9 % of its logits lie from those"):
         check_answers({"a": said(near + 0.3)}, exact, {"a": "int8"}, Bounds())
     spiky = near.copy()
     spiky[0] -= 5
@@ -218,13 +220,13 @@ def test_answers_that_are_no_numbers_are_refused():
 
 
 def test_forms_that_disagree_in_outcomes_are_refused():
-    values = np.linspace(-3, 3, 100)
-    outcomes = ["present"] * 100
-    others = ["present"] * 97 + ["inconclusive"] * 3
+    values = np.linspace(-3, 3, 500)
+    outcomes = ["present"] * 500
+    others = ["present"] * 494 + ["inconclusive"] * 6
     exact = {"fp32": said(values, outcomes), "int8": said(values, outcomes)}
-    with pytest.raises(QuantizationError, match="b and floating point differ in 3 of 100 outcomes; at most 1%"):
+    with pytest.raises(QuantizationError, match="b and floating point differ in 6 of 500 outcomes; at most 1%"):
         check_answers({"b": said(values, others)}, exact, {"b": "int8"}, Bounds())
-    with pytest.raises(QuantizationError, match="int8 and floating point differ in 3 of 100"):
+    with pytest.raises(QuantizationError, match="int8 and floating point differ in 6 of 500"):
         check_answers({}, {**exact, "int8": said(values, others)}, {}, Bounds())
 
 
@@ -253,7 +255,13 @@ def test_layers_are_named_in_one_way(student, quantization):
 
 
 def test_a_good_export_passes(small_bundle, tmp_path, model_spec):
-    made = release.export(small_bundle, [BY_NAME["tflite-fp32"]], tmp_path / "out.zip", asked=parity.simulated(model_spec, 40), bounds=LOOSE)
+    made = release.export(
+        small_bundle,
+        [BY_NAME["tflite-fp32"]],
+        tmp_path / "out.zip",
+        asked=parity.simulated(model_spec, 40),
+        bounds=LOOSE,
+    )
     assert {model.path for model in made.manifest.models} == {"model-int8.tflite", "model-fp32.tflite"}
     assert made.manifest.provenance["made_from"] == small_bundle.sha256
     assert bundles.load(tmp_path / "out.zip").sha256 == made.sha256

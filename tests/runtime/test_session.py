@@ -11,7 +11,7 @@ from lsemvae_edge.decision import Circumstances, decide
 from lsemvae_edge.errors import BundleError, ExitCode, RuntimeUnavailableError, UsageError
 from lsemvae_edge.leads import LIMB_LEADS
 from lsemvae_edge.manifest import ModelFile
-from lsemvae_edge.runtime import ENGINES, available, open_session
+from lsemvae_edge.runtime import ENGINES, available, litert, open_session
 from lsemvae_edge.runtime import session as runtime_session
 
 TENSORS = ("mask", "logits", "mu", "logvar", "lead_mu", "lead_logvar", "contributions")
@@ -134,8 +134,10 @@ def test_a_file_that_is_no_tflite_model_is_a_bundle_error(dummy_bundle, content)
 
 
 def test_a_tflite_model_cut_short_is_a_bundle_error(small_bundle, int8_tflite, rewritten, tmp_path):
+    path = small_bundle.manifest.models[0].path
+    cut = rewritten(small_bundle, tmp_path / "cut", {path: int8_tflite[: len(int8_tflite) // 2]})
     with pytest.raises(BundleError, match="does not load"):
-        open_session(rewritten(small_bundle, tmp_path / "cut", {"model.tflite": int8_tflite[: len(int8_tflite) // 2]}))
+        open_session(cut)
 
 
 @pytest.mark.parametrize("keep", [0.0, 0.5])
@@ -186,7 +188,7 @@ def test_a_run_gives_one_row_of_each_output(session, simulated_inputs):
     assert output.contributions.shape == (6, 4)
     assert output.contributions.dtype == np.float32
     assert output.fed.shape == (6, 100)
-    assert output.fed.dtype == (np.int8 if session.model.precision == "int8" else np.float32)
+    assert output.fed.dtype == np.float32
 
 
 def test_without_a_mask_all_leads_are_present(session, simulated_inputs):
@@ -228,16 +230,13 @@ def test_a_session_gives_the_same_numbers_again_and_keeps_no_hold_on_old_ones(se
     np.testing.assert_array_equal(session.run(simulated_inputs[0]).logits, kept)
 
 
-def test_the_input_is_rounded_half_to_even_and_saturates(two_format_bundle):
-    session = open_session(two_format_bundle, "litert")
-    scale, zero_point = session._input["quantization"]
-    signal = np.zeros((6, 100), dtype=np.float32)
-    steps = np.array([1e6, -1e6, 0.5, 1.5, 2.4], dtype=np.float32)
-    signal[0, :5] = steps * np.float32(scale)
-    fed = session.run(signal).fed.astype(int)
-    np.testing.assert_array_equal(fed[0, :2], [127, -128])
-    np.testing.assert_array_equal(fed[0, 2:5] - zero_point, [0, 2, 2])
-    assert (fed[1:] == zero_point).all()
+def test_an_integer_input_is_rounded_half_to_even_and_saturates():
+    steps = np.array([1e6, -1e6, 0.5, 1.5, 2.4, 0.0], dtype=np.float32)
+    for scale, zero_point in ((0.25, 0), (0.125, -7)):
+        fed = litert._quantized(steps * np.float32(scale), {"dtype": np.int8, "quantization": (scale, zero_point)})
+        assert fed.dtype == np.int8
+        np.testing.assert_array_equal(fed[:2], [127, -128])
+        np.testing.assert_array_equal(fed[2:] - zero_point, [0, 2, 2, 0])
 
 
 def test_int8_and_float_agree_in_outcome(two_format_bundle, simulated_inputs):
@@ -259,31 +258,29 @@ def test_int8_and_float_agree_in_outcome(two_format_bundle, simulated_inputs):
 def test_golden_vectors_hold_in_every_runtime(session, two_format_bundle):
     checks = golden.check(two_format_bundle, session)
     stages = {check.stage for check in checks}
-    assert {"filtered_mv", "beat_at", "input", "logits", "contributions", "outcome"} <= stages
-    assert ("fed" in stages) == (session.runtime == "litert")
-    assert all(check.passed for check in checks if check.stage != "outcome")
-    if session.runtime == "litert":
-        assert all(check.passed for check in checks)
+    of_the_model = {f"{session.model.precision}/{name}" for name in ("logits", "mu", "contributions", "outcome")}
+    assert {"resampled_mv", "filtered_mv", "beat_at", "input", *of_the_model} <= stages
+    assert all(check.passed for check in checks)
 
 
 def test_golden_vectors_find_another_model(small_bundle):
     known = dict(small_bundle.golden)
-    known["logits"] = known["logits"] + np.float32(1)
-    known["contributions"] = known["contributions"] - np.float32(1)
-    known["outcome"] = known["outcome"][:, ::-1]
+    known["int8/logits"] = known["int8/logits"] + np.float32(1)
+    known["int8/contributions"] = known["int8/contributions"] - np.float32(1)
+    known["int8/outcome"] = known["int8/outcome"][:, ::-1]
     bundle = replace(small_bundle)
     bundle.__dict__["golden"] = known
     failed = {check.stage for check in golden.check(bundle, open_session(small_bundle)) if not check.passed}
-    assert failed == {"logits", "contributions", "outcome"}
+    assert failed == {"int8/logits", "int8/contributions", "int8/outcome"}
 
 
 def test_golden_vectors_of_other_stages_or_shapes_are_refused(small_bundle):
     session = open_session(small_bundle)
     known = small_bundle.golden
     for changed, message in (
-        ({**known, "more": known["logits"]}, "stages"),
-        ({name: value for name, value in known.items() if name != "mu"}, "stages"),
-        ({**known, "logits": known["logits"][:, :2]}, "shapes"),
+        ({**known, "more": known["int8/logits"]}, "stages"),
+        ({name: value for name, value in known.items() if name != "int8/mu"}, "stages"),
+        ({**known, "int8/logits": known["int8/logits"][:, :2]}, "shapes"),
     ):
         bundle = replace(small_bundle)
         bundle.__dict__["golden"] = changed
@@ -292,8 +289,8 @@ def test_golden_vectors_of_other_stages_or_shapes_are_refused(small_bundle):
 
 
 def test_a_runtime_without_stated_tolerance_cannot_be_checked(small_bundle, rewritten, tmp_path):
-    bundle = rewritten(small_bundle, tmp_path / "other", tolerance={"onnxruntime": 1.0})
-    with pytest.raises(BundleError, match="no tolerance for litert"):
+    bundle = rewritten(small_bundle, tmp_path / "other", tolerance={"int8": {"onnxruntime": 1.0}})
+    with pytest.raises(BundleError, match="no tolerance for int8 in litert"):
         golden.check(bundle, open_session(bundle, "litert"))
 
 

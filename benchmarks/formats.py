@@ -1,0 +1,184 @@
+"""Every form of a model in one table: size, insides, how far it lies from floating point, and how it ranks."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from time import perf_counter
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lsemvae_edge import metrics
+from lsemvae_edge.benchmarks import ledger, table_files
+from lsemvae_edge.benchmarks.judging import difference, plain, ranked
+from lsemvae_edge.benchmarks.table_files import Row, to_markdown
+from lsemvae_edge.bundle import Bundle
+from lsemvae_edge.quantize import build, forms, parity, release
+from lsemvae_edge.quantize.parity import Agreement, Asked, Said
+from lsemvae_edge.quantize.reference import FloatStudent, QuantizedStudent
+from lsemvae_edge.quantize.targets import Target, targets
+from lsemvae_edge.runtime import Session
+from lsemvae_edge.train import calibrate, datasets
+from lsemvae_edge.train.cohort import Cohort, load_cohort
+
+EAGER = "torch, floating point"
+REFERENCE = "torch, rounding written out"
+ROUNDS = 200
+INSIDE = ("bundle", "form", "bytes", "operators", "int8_layers", "delegates", "stated", "median_ms")
+APART = (
+    "bundle",
+    "form",
+    "n",
+    "p99.9",
+    "worst",
+    "from_reference_p99.9",
+    "from_reference_worst",
+    "latent_worst",
+    "flipped",
+)
+PAIRS = ("bundle", "form", "other", "n", "p99.9", "worst", "flipped")
+RANKS = ("bundle", "form", "recordings", "positive", "auroc", "auroc_difference")
+
+
+@dataclass(frozen=True, eq=False)
+class Recordings:
+    """All recordings of a data folder, and those that ranking is judged on."""
+
+    cohort: Cohort
+    judged: NDArray[np.bool_]
+    told: str
+
+
+def load(final: bool) -> Recordings:
+    """Read every recording; labels are looked at on fold 9, with ``final`` on folds 9 and 10."""
+    folder = datasets.data_folder()
+    listed = [*datasets.entries(folder), *datasets.other_recorders(folder)]
+    cohort, _ = load_cohort(listed, [task.name for task in calibrate.TASKS])
+    folds = (metrics.VALIDATION_FOLD, metrics.TEST_FOLD) if final else (metrics.VALIDATION_FOLD,)
+    ours = np.isin(cohort.source, (datasets.TWELVE_LEAD, datasets.LIMB_ONLY))
+    return Recordings(cohort, np.isin(cohort.fold, folds) & ours, "folds 9-10" if final else "fold 9")
+
+
+def measure(bundles: Sequence[Bundle], recordings: Recordings, *, final: bool, say: build.Say) -> list[Row]:
+    """Convert each bundle's student to every form that can be made here, and compare.
+
+    Parameters
+    ----------
+    bundles : sequence of Bundle
+        With float weights and a quantization.
+    recordings : Recordings
+    final : bool
+        Whether fold 10 is among them; appended to the ledger.
+    say : callable
+
+    Returns
+    -------
+    list of dict
+        One row a form, the two in torch first, then one a pair of forms, which has ``other``.
+    """
+    rows = []
+    for bundle in bundles:
+        say(f"Converting {bundle.spec.id}")
+        of_bundle = _rows(bundle, recordings)
+        if final:
+            figures = [
+                {name: row[name] for name in RANKS if name in row} for row in map(plain, of_bundle) if "auroc" in row
+            ]
+            ledger.append(bundle, "formats", figures)
+        rows += of_bundle
+    return rows
+
+
+def table(rows: Sequence[Row]) -> str:
+    """Print rows as four tables: what is inside, how far from floating point and from each other, how it ranks."""
+    whole = [row for row in rows if "other" not in row]
+    parts = (
+        ("What is inside", INSIDE, [row for row in rows if "bytes" in row]),
+        ("How far from floating point, in logits", APART, [row for row in whole if row["form"] != EAGER]),
+        ("How far from each other, in logits", PAIRS, [row for row in rows if "other" in row]),
+        ("How it ranks the primary task", RANKS, whole),
+    )
+    return "\n\n".join(f"### {title}\n\n{to_markdown(some, columns)}" for title, columns, some in parts)
+
+
+def _rows(bundle: Bundle, recordings: Recordings) -> list[Row]:
+    student, spec, quantization = release.restored(bundle), bundle.spec, bundle.manifest.quantization
+    chosen = [target for target in targets() if not (target.not_supported or target.missing)]
+    made = forms.convert(student, spec, quantization, chosen)
+    asked = parity.everyday(build.model_inputs(recordings.cohort))
+    said = {EAGER: parity.said_by_torch(spec, FloatStudent(student), asked)}
+    if quantization is not None:
+        said[REFERENCE] = parity.said_by_torch(spec, QuantizedStudent(student, quantization), asked)
+    sessions = {
+        target: target.open(made.content[target], target.describe("model", target.precision)) for target in chosen
+    }
+    time_ms = latencies(sessions, asked)
+    exact = {"fp32": said[EAGER], "int8": said.get(REFERENCE, said[EAGER])}
+    rows = [_compared(bundle, form, one, said[EAGER], None, recordings) for form, one in said.items()]
+    answered = {target: parity.said_by_session(spec, session, asked) for target, session in sessions.items()}
+    for target, answers in answered.items():
+        anatomy = target.inspect(made.content[target])
+        compared = _compared(bundle, target.name, answers, said[EAGER], exact[target.precision], recordings)
+        inside = {
+            "bytes": len(made.content[target]),
+            "operators": sum(anatomy.operators.values()),
+            "int8_layers": f"{anatomy.int8_layers} of {anatomy.int8_layers + anatomy.float_layers}",
+            "delegates": anatomy.delegates,
+            "stated": ", ".join(f"{name} {value}" for name, value in anatomy.stated.items()),
+            "median_ms": round(time_ms[target], 3),
+        }
+        rows.append({**compared, **inside})
+    for (one, other), apart in parity.pairs({target.name: answers for target, answers in answered.items()}).items():
+        rows.append({"bundle": bundle.spec.id, "form": one, "other": other, **_apart(apart)})
+    return rows
+
+
+def _apart(apart: Agreement) -> Row:
+    return {
+        "n": apart.n,
+        "p99.9": round(apart.tail, 6),
+        "worst": round(apart.worst, 6),
+        "latent_worst": round(apart.latent, 6),
+        "flipped": f"{apart.flipped} ({apart.flips:.2%})",
+    }
+
+
+def _compared(
+    bundle: Bundle, form: str, said: Said, eager: Said, reference: Said | None, recordings: Recordings
+) -> Row:
+    judged, cohort = recordings.judged, recordings.cohort
+    truth, patient = cohort.targets[judged, 0], cohort.patient[judged]
+    figures = ranked(truth, said.logits[judged, 0], patient)
+    row: Row = {
+        "bundle": bundle.spec.id,
+        "form": form,
+        **_apart(parity.agreement(said, eager)),
+        "recordings": f"{figures['n']} of {recordings.told}",
+        "positive": figures["positive"],
+        "auroc": figures["auroc"],
+        "auroc_difference": None
+        if said is eager
+        else difference(truth, said.logits[judged, 0], eager.logits[judged, 0], patient),
+    }
+    if reference is not None:
+        kernels = parity.agreement(said, reference)
+        row |= {"from_reference_p99.9": round(kernels.tail, 6), "from_reference_worst": round(kernels.worst, 6)}
+    return row
+
+
+def latencies(sessions: dict[Target, Session], asked: Asked, rounds: int = ROUNDS) -> dict[Target, float]:
+    """Return the median milliseconds of a run of each session, one after another in every round."""
+    taken: dict[Target, list[float]] = {target: [] for target in sessions}
+    for number in range(-10, rounds):
+        signal = asked.signals[number % len(asked)]
+        for target, session in sessions.items():
+            begun = perf_counter()
+            session.run(signal)
+            if number >= 0:
+                taken[target].append(1e3 * (perf_counter() - begun))
+    return {target: float(np.median(values)) for target, values in taken.items()}
+
+
+def write(rows: Sequence[Row], folder: Path) -> None:
+    """Keep the rows as CSV and as Markdown."""
+    table_files.write(folder, "formats", rows)
