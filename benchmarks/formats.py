@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from time import perf_counter
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,17 +13,15 @@ from lsemvae_edge.benchmarks.judging import difference, plain, ranked
 from lsemvae_edge.benchmarks.table_files import Row, to_markdown
 from lsemvae_edge.bundle import Bundle
 from lsemvae_edge.quantize import build, forms, parity, release
-from lsemvae_edge.quantize.parity import Agreement, Asked, Said
+from lsemvae_edge.quantize.parity import Agreement, Said
 from lsemvae_edge.quantize.reference import FloatStudent, QuantizedStudent
-from lsemvae_edge.quantize.targets import Target, targets
-from lsemvae_edge.runtime import Session
+from lsemvae_edge.quantize.targets import targets
 from lsemvae_edge.train import calibrate, datasets
 from lsemvae_edge.train.cohort import Cohort, load_cohort
 
 EAGER = "torch, floating point"
 REFERENCE = "torch, rounding written out"
-ROUNDS = 200
-INSIDE = ("bundle", "form", "bytes", "operators", "int8_layers", "delegates", "stated", "median_ms")
+INSIDE = ("bundle", "form", "bytes", "operators", "int8_layers", "delegates", "stated")
 APART = (
     "bundle",
     "form",
@@ -112,7 +109,6 @@ def _rows(bundle: Bundle, recordings: Recordings) -> list[Row]:
     sessions = {
         target: target.open(made.content[target], target.describe("model", target.precision)) for target in chosen
     }
-    time_ms = latencies(sessions, asked)
     exact = {"fp32": said[EAGER], "int8": said.get(REFERENCE, said[EAGER])}
     rows = [_compared(bundle, form, one, said[EAGER], None, recordings) for form, one in said.items()]
     answered = {target: parity.said_by_session(spec, session, asked) for target, session in sessions.items()}
@@ -125,7 +121,6 @@ def _rows(bundle: Bundle, recordings: Recordings) -> list[Row]:
             "int8_layers": f"{anatomy.int8_layers} of {anatomy.int8_layers + anatomy.float_layers}",
             "delegates": anatomy.delegates,
             "stated": ", ".join(f"{name} {value}" for name, value in anatomy.stated.items()),
-            "median_ms": round(time_ms[target], 3),
         }
         rows.append({**compared, **inside})
     for (one, other), apart in parity.pairs({target.name: answers for target, answers in answered.items()}).items():
@@ -136,9 +131,9 @@ def _rows(bundle: Bundle, recordings: Recordings) -> list[Row]:
 def _apart(apart: Agreement) -> Row:
     return {
         "n": apart.n,
-        "p99.9": round(apart.tail, 6),
-        "worst": round(apart.worst, 6),
-        "latent_worst": round(apart.latent, 6),
+        "p99.9": _few(apart.tail),
+        "worst": _few(apart.worst),
+        "latent_worst": _few(apart.latent),
         "flipped": f"{apart.flipped} ({apart.flips:.2%})",
     }
 
@@ -162,21 +157,13 @@ def _compared(
     }
     if reference is not None:
         kernels = parity.agreement(said, reference)
-        row |= {"from_reference_p99.9": round(kernels.tail, 6), "from_reference_worst": round(kernels.worst, 6)}
+        row |= {"from_reference_p99.9": _few(kernels.tail), "from_reference_worst": _few(kernels.worst)}
     return row
 
 
-def latencies(sessions: dict[Target, Session], asked: Asked, rounds: int = ROUNDS) -> dict[Target, float]:
-    """Return the median milliseconds of a run of each session, one after another in every round."""
-    taken: dict[Target, list[float]] = {target: [] for target in sessions}
-    for number in range(-10, rounds):
-        signal = asked.signals[number % len(asked)]
-        for target, session in sessions.items():
-            begun = perf_counter()
-            session.run(signal)
-            if number >= 0:
-                taken[target].append(1e3 * (perf_counter() - begun))
-    return {target: float(np.median(values)) for target, values in taken.items()}
+def _few(value: float) -> str:
+    """Print a difference that may be a tenth or a millionth."""
+    return f"{value:.2g}"
 
 
 def write(rows: Sequence[Row], folder: Path) -> None:

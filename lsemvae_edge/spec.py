@@ -220,9 +220,8 @@ class ModelSpec:
 
     def __post_init__(self) -> None:
         if self.leads != LIMB_LEADS:
-            raise BundleError(
-                f"The contract names the leads {', '.join(self.leads)}; the preprocessing gives {', '.join(LIMB_LEADS)}."
-            )
+            named, given = ", ".join(self.leads), ", ".join(LIMB_LEADS)
+            raise BundleError(f"The contract names the leads {named}; the preprocessing gives {given}.")
         primaries = [task.name for task in self.tasks if task.role == "primary"]
         if len(primaries) != 1:
             raise BundleError(f"A model needs exactly one primary task, this one has {len(primaries)}.")

@@ -1,8 +1,7 @@
 """Where rounding costs: each layer's signal-to-noise ratio in every backend, its range, what it does to the logits."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from importlib.util import find_spec
 
 import numpy as np
 import torch
@@ -13,26 +12,22 @@ from lsemvae_edge.errors import UsageError
 from lsemvae_edge.manifest import Quantization, Step
 from lsemvae_edge.model import Student, fold_batch_norm
 from lsemvae_edge.model.student import LeadEncoder
-from lsemvae_edge.quantize import scheme
+from lsemvae_edge.quantize import inside, scheme
 from lsemvae_edge.quantize.equalize import convolutions
-from lsemvae_edge.quantize.reference import FloatStudent, Layer, QuantizedLayer, QuantizedStudent, ask
-from lsemvae_edge.quantize.targets import Job, QuantizationError
+from lsemvae_edge.quantize.reference import (
+    FloatStudent,
+    Given,
+    Layer,
+    QuantizedEncoder,
+    QuantizedLayer,
+    QuantizedStudent,
+    ask,
+)
 
-BACKENDS = ("reference", "litert", "onnxruntime")
 BINS = 64
-EXACT_DB = 140.0
-"""What is said of a layer that is not rounded at all: about the precision of a float."""
-_NEEDED = {
-    "reference": ("torchao",),
-    "litert": ("litert_torch", "ai_edge_quantizer", "ai_edge_litert"),
-    "onnxruntime": ("onnx", "onnxscript", "onnxruntime"),
-}
 _QUANTILE = 0.999
-_ALIKE_DB = 10.0
 
 Array = NDArray[np.float32]
-Layers = dict[str, Array]
-"""What each layer gives (n, ...), channels first, by its name."""
 
 
 @dataclass(frozen=True)
@@ -130,8 +125,8 @@ class Diagnosis:
     Parameters
     ----------
     n : int
-    whole : Change
-        Of the logits, from floating point, as it is quantized.
+    whole, weights, activations : Change
+        Of the logits, from floating point, as it is quantized; if only its weights are rounded; only its activations.
     signal : Range
         Of the input.
     layers : tuple of LayerDiagnosis
@@ -146,6 +141,8 @@ class Diagnosis:
 
     n: int
     whole: Change
+    weights: Change
+    activations: Change
     signal: Range
     layers: tuple[LayerDiagnosis, ...]
     kinds: tuple[KindDiagnosis, ...]
@@ -164,7 +161,7 @@ class Diagnosis:
 
 
 def diagnose(
-    student: Student, quantization: Quantization, signals: Array, backends: Sequence[str] = BACKENDS
+    student: Student, quantization: Quantization, signals: Array, backends: Sequence[str] = tuple(inside.BACKENDS)
 ) -> Diagnosis:
     """Compare a student's layers in int8 with floating point.
 
@@ -185,25 +182,19 @@ def diagnose(
     QuantizationError
         If a layer cannot be found in a converted file.
     """
-    if unknown := sorted(set(backends) - set(BACKENDS)):
-        raise UsageError(f"There is no backend {', '.join(unknown)}.", f"Choose among {', '.join(BACKENDS)}.")
-    missing = {one: [name for name in _NEEDED[one] if find_spec(name) is None] for one in backends}
-    skipped = {one: f"{', '.join(names)} not installed" for one, names in missing.items() if names}
+    if unknown := sorted(set(backends) - set(inside.BACKENDS)):
+        raise UsageError(f"There is no backend {', '.join(unknown)}.", f"Choose among {', '.join(inside.BACKENDS)}.")
+    skipped = {one: f"{', '.join(names)} not installed" for one in backends if (names := inside.missing(one))}
     ran = tuple(one for one in backends if one not in skipped)
     if not ran:
         raise UsageError("No backend to look into is installed.", "pip install 'lsemvae-edge[export]'")
-    measure: dict[str, Callable[[Student, Quantization, Array], Layers]] = {
-        "reference": in_reference,
-        "litert": in_litert,
-        "onnxruntime": in_onnxruntime,
-    }
     exact = {name: values.numpy() for name, values in scheme.activations(student, signals).items()}
     names = scheme.layer_names(student)
     snr: dict[str, dict[str, float]] = {name: {} for name in names}
     steps: dict[str, int] = {}
     for backend in ran:
-        for name, values in measure[backend](student, quantization, signals).items():
-            snr[name][backend] = snr_db(exact[name], values.reshape(exact[name].shape))
+        for name, values in inside.BACKENDS[backend](student, quantization, signals).items():
+            snr[name][backend] = inside.snr_db(exact[name], values.reshape(exact[name].shape))
             steps.setdefault(name, len(np.unique(values)))
     weights = weights_db(student)
     ask_of = _Asking(student, quantization, signals)
@@ -234,114 +225,14 @@ def diagnose(
     return Diagnosis(
         n=len(signals),
         whole=ask_of.change(quantization.float_layers),
-        signal=range_of(signal, step, len(np.unique(_in_steps(signal, step)))),
+        weights=ask_of.change(quantization.float_layers, _WeightsAlone),
+        activations=ask_of.change(quantization.float_layers, _ActivationsAlone),
+        signal=range_of(signal, step, len(np.unique(inside.in_steps(signal, step)))),
         layers=tuple(layer_of(name) for name in names),
         kinds=tuple(kind_of(kind) for kind in dict.fromkeys(name.split(".")[1] for name in names)),
         backends=ran,
         skipped=skipped,
     )
-
-
-def in_reference(student: Student, quantization: Quantization, signals: Array) -> Layers:
-    """Return what the layers give in torch with their rounding written out."""
-    x = torch.from_numpy(signals)[:, :, None]
-    given = QuantizedStudent(student, quantization).activations(x, torch.ones(signals.shape[:2]))
-    return {name: values.numpy() for name, values in given.items()}
-
-
-def in_litert(student: Student, quantization: Quantization, signals: Array) -> Layers:
-    """Return what the layers give in LiteRT with its reference kernels, which convert and run the student."""
-    from lsemvae_edge.quantize.targets import tflite
-
-    names = scheme.layer_names(student)
-    content = tflite.convert(Job(student, signals.shape[2], quantization, ""))
-    rows: dict[str, list[Array]] = {name: [] for name in names}
-    for signal in signals:
-        held = tflite.tensors(content, signal)
-        for name in names:
-            if name not in held:
-                raise QuantizationError(f"The TFLite file has no tensor of {name}.")
-            # Its convolutions keep channels last.
-            rows[name].append(np.moveaxis(held[name], -1, 1)[0])
-    given = {name: np.stack(values) for name, values in rows.items()}
-    for name in quantization.float_layers:
-        if set(_readers(name, student)) - set(quantization.float_layers):
-            # The file rounds it in a tensor of its own.
-            step = quantization.activations[name]
-            given[name] = (_in_steps(given[name], step) - step.zero_point) * np.float32(step.scale)
-    return given
-
-
-def in_onnxruntime(student: Student, quantization: Quantization, signals: Array) -> Layers:
-    """Return what the layers give in ONNX Runtime, fused as it runs them."""
-    import onnx
-
-    from lsemvae_edge.quantize.targets import onnx as target
-
-    model = onnx.ModelProto.FromString(target.convert(Job(student, signals.shape[2], quantization, "")))
-    given = {output.name for output in model.graph.output}
-    constants = {tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
-    # An integer that a layer gives can be watched without undoing the fusion of the kernel that makes it.
-    steps = {
-        node.output[0]: (float(constants[node.input[1]]), int(constants[node.input[2]]))
-        for node in model.graph.node
-        if node.op_type == "QuantizeLinear"
-    }
-    watched = [
-        *steps,
-        *(node.output[0] for node in model.graph.node if node.op_type in ("Relu", "Gemm", "ReduceMean")),
-    ]
-    probes = signals[:4]
-    held = _run_onnx(model, [name for name in watched if name not in given], steps, probes)
-    chosen: dict[str, str] = {}
-    for name, values in in_reference(student, quantization, probes).items():
-        alike = {
-            tensor: snr_db(values, candidate.reshape(values.shape))
-            for tensor, candidate in held.items()
-            if candidate.size == values.size
-        }
-        best = max(alike, key=alike.__getitem__, default=None)
-        if best is None or alike[best] < _ALIKE_DB:
-            raise QuantizationError(f"The ONNX file has no tensor of {name}.")
-        chosen[name] = best
-    held = _run_onnx(model, sorted(set(chosen.values())), steps, signals)
-    return {name: held[tensor] for name, tensor in chosen.items()}
-
-
-def _run_onnx(
-    model: "onnx.ModelProto",  # type: ignore[name-defined]  # noqa: F821
-    watched: Sequence[str],
-    steps: Mapping[str, tuple[float, int]],
-    signals: Array,
-) -> Layers:
-    """Run an ONNX model and keep tensors, as real values, by name."""
-    import onnx
-    import onnxruntime
-
-    opened = onnx.ModelProto.FromString(model.SerializeToString())
-    opened.graph.output.extend(onnx.ValueInfoProto(name=name) for name in watched)
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1
-    session = onnxruntime.InferenceSession(opened.SerializeToString(), options, providers=["CPUExecutionProvider"])
-    signal, mask = (taken.name for taken in session.get_inputs())
-    rows: dict[str, list[Array]] = {name: [] for name in watched}
-    for row in signals:
-        fed = {signal: row[None, :, None], mask: np.ones((1, len(row)), dtype=np.float32)}
-        for name, values in zip(watched, session.run(list(watched), fed), strict=True):
-            if name in steps:
-                scale, zero_point = steps[name]
-                values = (values.astype(np.float32) - zero_point) * np.float32(scale)
-            rows[name].append(values[0])
-    return {name: np.stack(values) for name, values in rows.items()}
-
-
-def snr_db(exact: NDArray[np.floating], rounded: NDArray[np.floating]) -> float:
-    """Return the power of values over the power of their error, in decibels, at most `EXACT_DB`."""
-    signal = float(np.square(exact, dtype=np.float64).sum())
-    noise = float(np.square(exact.astype(np.float64) - rounded).sum())
-    if noise <= signal * 10 ** (-EXACT_DB / 10):
-        return EXACT_DB
-    return float(10 * np.log10(max(signal, 1e-30) / noise))
 
 
 def weights_db(student: Student) -> dict[str, float]:
@@ -385,10 +276,45 @@ class _Asking:
         self._input = torch.from_numpy(signals)[:, :, None], torch.ones(signals.shape[:2])
         self._exact = ask(FloatStudent(student), *self._input).logits
 
-    def change(self, float_layers: Iterable[str]) -> Change:
+    def change(self, float_layers: Iterable[str], form: type[QuantizedStudent] = QuantizedStudent) -> Change:
         mixed = replace(self._quantization, float_layers=tuple(sorted(float_layers)))
-        apart = ask(QuantizedStudent(self._student, mixed), *self._input).logits - self._exact
+        apart = ask(form(self._student, mixed), *self._input).logits - self._exact
         return Change(float(apart.square().mean().sqrt()), float(apart.abs().max()))
+
+
+class _InPassing(Given):
+    """Leaves an activation as it is."""
+
+    def __init__(self, values: Tensor, step: Step | None) -> None:
+        super().__init__(values, step)
+        self._values = values
+
+    def read(self) -> Tensor:
+        """Return real values."""
+        return self._values
+
+
+class _AsItIs(QuantizedLayer):
+    """Leaves weights as they are."""
+
+    def __init__(self, layer: Layer, rounded: bool) -> None:
+        super().__init__(layer, rounded=False)
+
+
+class _WithoutActivations(QuantizedEncoder):
+    given = _InPassing
+
+
+class _WithoutWeights(QuantizedEncoder):
+    layer = _AsItIs
+
+
+class _WeightsAlone(QuantizedStudent):
+    encoder = _WithoutActivations
+
+
+class _ActivationsAlone(QuantizedStudent):
+    encoder = _WithoutWeights
 
 
 def _channels_db(layer: Layer) -> list[float]:
@@ -398,18 +324,4 @@ def _channels_db(layer: Layer) -> list[float]:
     assert isinstance(steps, Tensor)
     assert isinstance(scales, Tensor)
     back = steps.flatten(1) * scales[:, None]
-    return [snr_db(one.numpy(), other.numpy()) for one, other in zip(exact, back, strict=True)]
-
-
-def _readers(name: str, student: Student) -> list[str]:
-    """Return the layers that read what a layer gives; fusion is none."""
-    encoder, layer = name.split(".")
-    order = [*(f"conv{k + 1}" for k in range(len(student.config.channels))), "pool"]
-    if layer not in order:
-        return []
-    after = ["mu", "logvar"] if layer == "pool" else [order[order.index(layer) + 1]]
-    return [f"{encoder}.{one}" for one in after]
-
-
-def _in_steps(values: Array, step: Step) -> NDArray[np.float32]:
-    return np.clip(np.rint(values / np.float32(step.scale)) + step.zero_point, scheme.LOW, scheme.HIGH)
+    return [inside.snr_db(one.numpy(), other.numpy()) for one, other in zip(exact, back, strict=True)]

@@ -11,7 +11,6 @@ from lsemvae_edge.quantize.parity import Agreement, Said, agreement, pairs
 from lsemvae_edge.quantize.targets import Anatomy, QuantizationError, Target
 from lsemvae_edge.spec import ModelSpec
 
-
 FEW = 3
 """Changed outcomes that are released whatever their share: on some hundred inputs they say little."""
 

@@ -138,8 +138,8 @@ def said_by_torch(spec: ModelSpec, model: nn.Module, asked: Asked) -> Said:
     output = ask(model, torch.from_numpy(asked.signals)[:, :, None], torch.from_numpy(asked.masks))
     n_leads, n_outputs = asked.signals.shape[1], output.logits.shape[1]
     contributions = output.contributions.reshape(-1, n_leads, n_outputs)
-    rows = zip(output.logits, output.mu, output.logvar, contributions, asked.signals, strict=True)
-    return _said(spec, [Output(*(part.numpy() for part in row[:4]), fed=row[4]) for row in rows])
+    parts = [part.numpy() for part in (output.logits, output.mu, output.logvar, contributions)]
+    return _said(spec, list(map(Output, *parts, asked.signals)))
 
 
 def agreement(one: Said, other: Said) -> Agreement:

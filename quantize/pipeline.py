@@ -3,13 +3,10 @@
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-import torch
-from numpy.typing import NDArray
 
 from lsemvae_edge.bundle import Bundle
 from lsemvae_edge.manifest import Quantization
@@ -19,14 +16,14 @@ from lsemvae_edge.quantize.build import FAMILY, Lessons, Say, ask_torch, assembl
 from lsemvae_edge.quantize.diagnose import Diagnosis, diagnose
 from lsemvae_edge.quantize.equalize import equalized
 from lsemvae_edge.quantize.gates import Bounds
-from lsemvae_edge.quantize.reference import FloatStudent, QuantizedStudent, ask
+from lsemvae_edge.quantize.reference import FloatStudent, QuantizedStudent
 from lsemvae_edge.quantize.targets import Target
 from lsemvae_edge.train import distill
 from lsemvae_edge.train.config_distill import DistillConfig
 
 Method = Literal["ptq", "qat", "auto"]
-MOVED = 0.0125
-"""How far rounding may move the primary task's logit on average before further layers stay in floating point."""
+SPARED = 0.75
+"""Part of the outcomes that a gate lets change which rounding itself may take; kernels take some, too."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +39,7 @@ class Recipe:
         Equalise the channels' ranges first.
     float_layers : tuple of str, optional
         Layers to leave in floating point; by default the first convolutions, and those that a search finds until
-        rounding moves the logit by no more than `MOVED`.
+        rounding changes no more outcomes than `SPARED` of what the gates allow.
     seed : int
         Of the calibration set and of further training.
     """
@@ -104,17 +101,21 @@ def quantize(student: Student, lessons: Lessons, recipe: Recipe, say: Say) -> Qu
         student = equalized(student, calibration)
         notes.append("The ranges of the encoders' channels were equalised.")
     quantization = scheme.calibrate(student, calibration, recipe.seed, recipe.float_layers)
-    if recipe.float_layers is None:
-        found = search.search(student, quantization, calibration, partial(moved, student, calibration), MOVED)
-        quantization = found.quantization
-        notes += found.reasons
     spec = contract_of(
         "provisional", ask_torch(student, lessons.training), ask_torch(student, lessons.validation), lessons.validation
     )
-    inputs = [model_inputs(lessons.training), model_inputs(lessons.validation)]
-    asked = parity.everyday(np.concatenate(inputs))
+    asked = parity.everyday(np.concatenate([model_inputs(lessons.training), model_inputs(lessons.validation)]))
     exact = parity.said_by_torch(spec, FloatStudent(student), asked)
-    apart = parity.agreement(parity.said_by_torch(spec, QuantizedStudent(student, quantization), asked), exact)
+
+    def rounding(of: Quantization) -> parity.Agreement:
+        return parity.agreement(parity.said_by_torch(spec, QuantizedStudent(student, of), asked), exact)
+
+    if recipe.float_layers is None:
+        share = SPARED * Bounds().flips
+        found = search.search(student, quantization, calibration, lambda of: rounding(of).flips, share)
+        quantization = found.quantization
+        notes += found.reasons
+    apart = rounding(quantization)
     notes.append(f"Rounding after training changes {apart.flipped} of {apart.n} outcomes ({apart.flips:.2%}).")
     if recipe.method == "qat" or (recipe.method == "auto" and apart.flips > Bounds().flips):
         say("Training on with rounding")
@@ -123,16 +124,6 @@ def quantize(student: Student, lessons: Lessons, recipe: Recipe, say: Say) -> Qu
     for note in notes:
         say(note)
     return Quantized(student, quantization, tuple(notes))
-
-
-def moved(student: Student, signals: NDArray[np.float32], quantization: Quantization) -> float:
-    """Return how far rounding moves the primary task's logit, on average over signals (n, n_leads, n_samples)."""
-    x = torch.from_numpy(signals)[:, :, None]
-    told = (x, torch.ones(x.shape[:2]))
-    rounded, exact = (
-        ask(form, *told).logits[:, 0] for form in (QuantizedStudent(student, quantization), FloatStudent(student))
-    )
-    return float((rounded - exact).abs().mean())
 
 
 def examine(made: Quantized, lessons: Lessons) -> Diagnosis:

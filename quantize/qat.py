@@ -147,7 +147,7 @@ class TrainableLayer(nn.Module):
         if self.convolution is None:
             return nn.functional.linear(x, weight, self.bias)
         stride, padding = self.convolution
-        return nn.functional.conv2d(x, weight, self.bias, stride, padding)  # type: ignore[arg-type]
+        return nn.functional.conv2d(x, weight, self.bias, stride, padding)
 
 
 class TrainableGiven(Given):
@@ -183,12 +183,13 @@ class TrainableStudent(QuantizedStudent):
         for mine, trained in zip(folded.encoders, self.student.encoders, strict=True):
             assert isinstance(mine, LeadEncoder)
             assert isinstance(trained, TrainableEncoder)
-            pairs = [*zip(convolutions(mine), trained.convolutions, strict=True)]
-            for own, learned in (*pairs, (mine.mu, trained.mu), (mine.logvar, trained.logvar)):
+            layers: list[Layer] = [*convolutions(mine), mine.mu, mine.logvar]
+            for own, learned in zip(layers, [*trained.convolutions, trained.mu, trained.logvar], strict=True):
                 assert isinstance(learned, TrainableLayer)
                 assert own.bias is not None
                 own.weight.copy_(learned.weight)
                 own.bias.copy_(learned.bias)
-        folded.fused_head.load_state_dict(self.student.fused_head.state_dict())
-        folded.lead_heads.load_state_dict(self.student.lead_heads.state_dict())
+        heads = ("fused_head.", "lead_heads.")
+        state = {name: value for name, value in self.student.state_dict().items() if name.startswith(heads)}
+        folded.load_state_dict(state, strict=False)
         return unfolded(folded)

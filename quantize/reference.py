@@ -57,7 +57,7 @@ class QuantizedLayer(nn.Module):
         if self.convolution is None:
             return nn.functional.linear(x, weight, bias)
         stride, padding = self.convolution
-        return nn.functional.conv2d(x, weight, bias, stride, padding)  # type: ignore[arg-type]
+        return nn.functional.conv2d(x, weight, bias, stride, padding)
 
 
 class Given:

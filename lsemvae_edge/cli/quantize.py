@@ -46,14 +46,14 @@ def run(options: argparse.Namespace) -> int:
     if options.out and options.out.exists():
         raise UsageError(f"{options.out} exists.", "Name a new folder or archive.")
     try:
-        from lsemvae_edge.quantize import explain, pipeline
+        from lsemvae_edge.quantize import build, explain, pipeline
         from lsemvae_edge.quantize.targets import choose
         from lsemvae_edge.train import datasets
     except ImportError as error:
         raise MissingExtraError("quantize", "export") from error
     targets = choose(options.format.split(","), options.precision.split(","))
     student, told, name, version = _source(options)
-    lessons = pipeline.load(datasets.data_folder(), say)
+    lessons = build.load(datasets.data_folder(), say)
     recipe = pipeline.Recipe(
         method=options.method,
         equalize=not options.no_equalize,
@@ -103,7 +103,7 @@ def _source(options: argparse.Namespace) -> "tuple[Student, dict[str, Any], str,
 
     if not options.student:
         bundle = bundles.load(options.bundle) if options.bundle else bundles.default()
-        told = {
+        told: dict[str, Any] = {
             name: bundle.manifest.provenance[name]
             for name in ("distill", "processor_seconds")
             if name in bundle.manifest.provenance

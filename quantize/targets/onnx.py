@@ -77,8 +77,8 @@ def inspect(content: bytes) -> Anatomy:
     made_by = {name: node for node in model.graph.node for name in node.output}
 
     def in_integers(node: Any) -> bool:
-        sources = [made_by.get(name) for name in node.input[:2]]
-        if any(source is None or source.op_type != "DequantizeLinear" for source in sources):
+        sources = [made_by[name] for name in node.input[:2] if name in made_by]
+        if [source.op_type for source in sources] != ["DequantizeLinear"] * 2:
             return False
         return bool(kinds.get(sources[1].input[0]) == onnx.TensorProto.INT8)
 

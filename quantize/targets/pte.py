@@ -69,7 +69,8 @@ class ProgramSession:
         import torch
 
         shown = checked_mask(mask, len(signal))
-        given = self._method.execute([torch.from_numpy(signal)[None, :, None], torch.from_numpy(shown)[None]])
+        told = np.ascontiguousarray(signal)[None, :, None], np.ascontiguousarray(shown)[None]
+        given = self._method.execute([torch.from_numpy(values) for values in told])
         logits, mu, logvar, _, _, contributions = (tensor.numpy()[0].copy() for tensor in given)
         return Output(logits, mu, logvar, by_lead(contributions, len(signal), logits.size), signal)
 
@@ -112,7 +113,7 @@ def inspect(content: bytes) -> Anatomy:
         int8_layers=layers[True],
         float_layers=layers[False],
         external=False,
-        stated={"delegates": sorted({delegate.id for delegate in plan.delegates})},
+        stated={"backend": " ".join(sorted({delegate.id for delegate in plan.delegates}))},
         label=None if label is None else label.values[label.outputs[0]].val.string_val,
     )
 

@@ -106,8 +106,8 @@ def layer_tensors(content: bytes, job: Job) -> dict[str, list[str]]:
     """
     from lsemvae_edge.quantize import scheme
 
-    signals = np.random.default_rng(0).normal(0, 1.5, (PROBES, job.student.config.n_leads, job.n_samples))
-    signals = signals.astype(np.float32)
+    shape = (PROBES, job.student.config.n_leads, job.n_samples)
+    signals = np.random.default_rng(0).normal(0, 1.5, shape).astype(np.float32)
     expected = {
         name: np.stack([_sorted(values[k].numpy()) for k in range(PROBES)])
         for name, values in scheme.activations(job.student, signals).items()
@@ -302,7 +302,8 @@ def _in_steps(values: NDArray[np.float32], detail: dict[str, Any]) -> NDArray[An
     if detail["dtype"] == np.float32:
         return values.astype(np.float32)
     scale, zero_point = detail["quantization"]
-    return np.clip(np.rint(values / np.float32(scale)) + zero_point, -128, 127).astype(np.int8)
+    steps: NDArray[Any] = np.clip(np.rint(values / np.float32(scale)) + zero_point, -128, 127)
+    return steps.astype(np.int8)
 
 
 def _sorted(values: NDArray[np.float32]) -> NDArray[np.float32]:

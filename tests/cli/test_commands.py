@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from lsemvae_edge import bundle as bundles
 from lsemvae_edge import formats
 from lsemvae_edge.cli import main
 

@@ -49,7 +49,7 @@ def test_the_shipped_bundle_verifies(cli):
     assert err == ""
     assert bundles.default().spec.id in out
     assert "ships with this software" in out
-    assert "litert model.tflite: " in out
+    assert "litert model-int8.tflite: " in out
 
 
 def test_verification_names_every_stage_with_its_worst_difference(cli):
@@ -104,7 +104,7 @@ def refusals(copy, tmp_path):
 
     def tampered_byte():
         sign(copy, tmp_path / "hospital")
-        damage(copy / "model.tflite")
+        damage(copy / "model-int8.tflite")
 
     def tampered_golden():
         sign(copy, tmp_path / "hospital")
@@ -140,7 +140,7 @@ def refusals(copy, tmp_path):
         (copy / "run.sh").write_text("echo")
 
     return {
-        "tampered byte": (tampered_byte, "model.tflite in the bundle is not the file its manifest lists"),
+        "tampered byte": (tampered_byte, "model-int8.tflite in the bundle is not the file its manifest lists"),
         "tampered golden": (tampered_golden, "golden.npz in the bundle is not the file its manifest lists"),
         "tampered manifest": (tampered_manifest, "The signature does not hold"),
         "old version": (old_version, "is older than version 5"),
@@ -188,7 +188,7 @@ def test_a_bundle_that_misses_its_known_answers_is_refused(cli, copy, rewritten,
     code, out, _ = cli("verify", changed.path, "--json")
     assert code == 5
     message = json.loads(out)["message"]
-    assert "int8/logits of model.tflite on litert" in message
+    assert "int8/logits of model-int8.tflite on litert" in message
 
 
 def test_the_schema_is_held_by_a_validator_that_is_not_ours(cli, copy, monkeypatch):

@@ -78,7 +78,7 @@ def test_neither_torch_nor_executorch_is_imported_and_no_thread_is_started(progr
         session = executorch.open_model(open(sys.argv[1], "rb").read(), model, "executorch")
         session.run(np.zeros((6, 100), dtype=np.float32))
         assert not {"torch", "executorch"} & set(sys.modules)
-        assert len(os.listdir("/proc/self/task")) == before
+        assert len(os.listdir("/proc/self/task")) <= before  # OpenBLAS ends its own when a child is forked
         """,
         program_folder / "model.pte",
     )
