@@ -282,9 +282,7 @@ def latencies(files: Mapping[str, bytes], inputs: NDArray[np.float32], rounds: i
     dict
         Median milliseconds of a run by the file's name.
     """
-    sessions: dict[str, Session] = {
-        name: build.open_kiosk_file(file) for name, file in files.items()
-    }
+    sessions: dict[str, Session] = {name: build.open_kiosk_file(file) for name, file in files.items()}
     taken: dict[str, list[float]] = {name: [] for name in files}
     for number in range(-10, rounds):
         signal = inputs[number % len(inputs)]

@@ -11,13 +11,14 @@ import numpy as np
 from lsemvae_edge.bundle import Bundle
 from lsemvae_edge.manifest import Quantization
 from lsemvae_edge.model import Student
-from lsemvae_edge.quantize import parity, qat, scheme, search
+from lsemvae_edge.quantize import compare, parity, qat, scheme, search
 from lsemvae_edge.quantize.build import FAMILY, Lessons, Say, ask_torch, assemble, contract_of, load, model_inputs
 from lsemvae_edge.quantize.diagnose import Diagnosis, diagnose
 from lsemvae_edge.quantize.equalize import equalized
 from lsemvae_edge.quantize.gates import Bounds
 from lsemvae_edge.quantize.reference import FloatStudent, QuantizedStudent
 from lsemvae_edge.quantize.targets import Target
+from lsemvae_edge.spec import ModelSpec
 from lsemvae_edge.train import distill
 from lsemvae_edge.train.config_distill import DistillConfig
 
@@ -101,9 +102,7 @@ def quantize(student: Student, lessons: Lessons, recipe: Recipe, say: Say) -> Qu
         student = equalized(student, calibration)
         notes.append("The ranges of the encoders' channels were equalised.")
     quantization = scheme.calibrate(student, calibration, recipe.seed, recipe.float_layers)
-    spec = contract_of(
-        "provisional", ask_torch(student, lessons.training), ask_torch(student, lessons.validation), lessons.validation
-    )
+    spec = provisional(student, lessons)
     asked = parity.everyday(np.concatenate([model_inputs(lessons.training), model_inputs(lessons.validation)]))
     exact = parity.said_by_torch(spec, FloatStudent(student), asked)
 
@@ -124,6 +123,18 @@ def quantize(student: Student, lessons: Lessons, recipe: Recipe, say: Say) -> Qu
     for note in notes:
         say(note)
     return Quantized(student, quantization, tuple(notes))
+
+
+def provisional(student: Student, lessons: Lessons) -> ModelSpec:
+    """Return the contract that a student would have in floating point, by which outcomes are compared."""
+    of_training, of_validation = ask_torch(student, lessons.training), ask_torch(student, lessons.validation)
+    return contract_of("provisional", of_training, of_validation, lessons.validation)
+
+
+def ways(student: Student, lessons: Lessons, seed: int) -> str:
+    """Return a table of other ways of rounding a student; see `compare.compare`."""
+    spec, allowed = provisional(student, lessons), SPARED * Bounds().flips
+    return compare.table(list(compare.compare(student, spec, lessons.training, lessons.validation, allowed, seed)))
 
 
 def examine(made: Quantized, lessons: Lessons) -> Diagnosis:

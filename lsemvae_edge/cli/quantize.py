@@ -33,6 +33,7 @@ def add(commands: Commands) -> None:
         "--float-layers", metavar="L[,L]", help="layers to leave in floating point, encoder0.conv1 (default: a search)"
     )
     parser.add_argument("--explain", action="store_true", help="say what rounding costs, layer by layer, worst first")
+    parser.add_argument("--compare", action="store_true", help="print a table of other ways of rounding, and end")
     parser.add_argument("--plot", type=Path, help="draw the diagnosis to this file")
     parser.add_argument("--seed", type=int, default=0, help="of the calibration set (default %(default)s)")
     add_json(parser)
@@ -41,8 +42,8 @@ def add(commands: Commands) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Quantize on recordings of LSEMVAE_EDGE_DATA."""
-    if not (options.out or options.explain or options.plot):
-        raise UsageError("Name a bundle to write with --out, or ask for a diagnosis with --explain.")
+    if not (options.out or options.explain or options.plot or options.compare):
+        raise UsageError("Name a bundle to write with --out, or ask for a diagnosis with --explain or --compare.")
     if options.out and options.out.exists():
         raise UsageError(f"{options.out} exists.", "Name a new folder or archive.")
     try:
@@ -54,6 +55,10 @@ def run(options: argparse.Namespace) -> int:
     targets = choose(options.format.split(","), options.precision.split(","))
     student, told, name, version = _source(options)
     lessons = build.load(datasets.data_folder(), say)
+    if options.compare:
+        table = pipeline.ways(student, lessons, options.seed)
+        print_json({"schema": "lsemvae-edge/quantization/1", "table": table}) if options.json else print(table)
+        return int(ExitCode.DONE)
     recipe = pipeline.Recipe(
         method=options.method,
         equalize=not options.no_equalize,

@@ -5,13 +5,13 @@ import pytest
 
 pytest.importorskip("litert_torch", reason="the benchmark converts, which needs the extra `export`")
 
-from lsemvae_edge import metrics  # noqa: E402
-from lsemvae_edge.benchmarks import formats  # noqa: E402
-from lsemvae_edge.quantize import targets  # noqa: E402
-from lsemvae_edge.synthetic.heart import Heart, simulate  # noqa: E402
-from lsemvae_edge.train import calibrate, datasets  # noqa: E402
-from lsemvae_edge.train.cohort import load_cohort  # noqa: E402
-from lsemvae_edge.train.datasets import Entry  # noqa: E402
+from lsemvae_edge import metrics
+from lsemvae_edge.benchmarks import formats
+from lsemvae_edge.quantize import targets
+from lsemvae_edge.synthetic.heart import Heart, simulate
+from lsemvae_edge.train import calibrate, datasets
+from lsemvae_edge.train.cohort import load_cohort
+from lsemvae_edge.train.datasets import Entry
 
 TASKS = [task.name for task in calibrate.TASKS]
 
