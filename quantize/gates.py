@@ -23,7 +23,7 @@ class Bounds:
     them is broken, or the model needs quantization-aware training or layers in floating point.
     """
 
-    float_worst: float = 1e-3
+    float_worst: float = 1e-4
     kernels_tail: float = 0.2
     kernels_worst: float = 0.4
     int8_tail: float = 0.5
