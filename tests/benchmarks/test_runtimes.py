@@ -22,7 +22,7 @@ def test_one_process_of_each_is_measured_and_every_sample_kept(capsys, tmp_path)
     rows = {row["runtime"]: row for row in map(json.loads, capsys.readouterr().out.splitlines())}
     assert {"numpy", "numpy and lsemvae_edge", "litert"} <= set(rows)
     litert = rows["litert"]
-    assert litert["file"] == "model.tflite"
+    assert litert["file"] == "model-int8.tflite"
     assert set(litert["medians"]) == set(runtimes.FIGURES)
     assert all(len(values) == 2 for values in litert["samples"].values())
     assert litert["ratios"]["peak_mb"] == 1
