@@ -21,20 +21,27 @@ from lsemvae_edge.train.cohort import Cohort, load_cohort
 
 EAGER = "torch, floating point"
 REFERENCE = "torch, rounding written out"
-INSIDE = ("bundle", "form", "bytes", "operators", "int8_layers", "delegates", "stated")
-APART = (
+FORMS = (
     "bundle",
     "form",
-    "n",
+    "bytes",
+    "operators",
+    "int8_layers",
+    "delegates",
+    "stated",
     "p99.9",
     "worst",
     "from_reference_p99.9",
     "from_reference_worst",
     "latent_worst",
     "flipped",
+    "recordings",
+    "positive",
+    "auroc",
+    "auroc_difference",
 )
 PAIRS = ("bundle", "form", "other", "n", "p99.9", "worst", "flipped")
-RANKS = ("bundle", "form", "recordings", "positive", "auroc", "auroc_difference")
+RANKS = ("form", "recordings", "positive", "auroc", "auroc_difference", "flipped")
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,13 +94,10 @@ def measure(bundles: Sequence[Bundle], recordings: Recordings, *, final: bool, s
 
 
 def table(rows: Sequence[Row]) -> str:
-    """Print rows as four tables: what is inside, how far from floating point and from each other, how it ranks."""
-    whole = [row for row in rows if "other" not in row]
+    """Print rows as two tables: every form beside floating point, and every form beside every other."""
     parts = (
-        ("What is inside", INSIDE, [row for row in rows if "bytes" in row]),
-        ("How far from floating point, in logits", APART, [row for row in whole if row["form"] != EAGER]),
-        ("How far from each other, in logits", PAIRS, [row for row in rows if "other" in row]),
-        ("How it ranks the primary task", RANKS, whole),
+        ("Every form; differences in logits from floating point", FORMS, [row for row in rows if "other" not in row]),
+        ("Every form beside every other", PAIRS, [row for row in rows if "other" in row]),
     )
     return "\n\n".join(f"### {title}\n\n{to_markdown(some, columns)}" for title, columns, some in parts)
 
