@@ -134,7 +134,7 @@ def check_ranking(name: str, before: float, after: float, bounds: Bounds) -> Non
     if before - after > bounds.auroc_loss:
         raise QuantizationError(
             f"{name}: AUROC falls from {before:.4f} to {after:.4f}, more than {bounds.auroc_loss:g}.",
-            "Try `--method qat`, or `--search` for layers to leave in floating point.",
+            "Try `--method qat`, or name layers to leave in floating point with `--float-layers`.",
         )
 
 

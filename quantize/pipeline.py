@@ -17,7 +17,7 @@ from lsemvae_edge.quantize.diagnose import Diagnosis, diagnose
 from lsemvae_edge.quantize.equalize import equalized
 from lsemvae_edge.quantize.gates import Bounds
 from lsemvae_edge.quantize.reference import FloatStudent, QuantizedStudent
-from lsemvae_edge.quantize.targets import Target
+from lsemvae_edge.quantize.targets import QuantizationError, Target
 from lsemvae_edge.spec import ModelSpec
 from lsemvae_edge.train import distill
 from lsemvae_edge.train.config_distill import DistillConfig
@@ -95,6 +95,11 @@ def quantize(student: Student, lessons: Lessons, recipe: Recipe, say: Say) -> Qu
         Ranges and further training come from folds 1-8; outcomes are compared on fold 9 as well.
     recipe : Recipe
     say : callable
+
+    Raises
+    ------
+    QuantizationError
+        If the method is ``ptq`` and no layers in floating point are enough.
     """
     notes = []
     calibration = scheme.calibration_inputs(lessons.training, recipe.seed)
@@ -109,11 +114,17 @@ def quantize(student: Student, lessons: Lessons, recipe: Recipe, say: Say) -> Qu
     def rounding(of: Quantization) -> parity.Agreement:
         return parity.agreement(parity.said_by_torch(spec, QuantizedStudent(student, of), asked), exact)
 
-    if recipe.float_layers is None:
+    if recipe.float_layers is None and recipe.method != "qat":
         share = SPARED * Bounds().flips
-        found = search.search(student, quantization, calibration, lambda of: rounding(of).flips, share)
-        quantization = found.quantization
-        notes += found.reasons
+        try:
+            found = search.search(student, quantization, calibration, lambda of: rounding(of).flips, share)
+        except QuantizationError as error:
+            if recipe.method == "ptq":
+                raise
+            notes.append(error.message)
+        else:
+            quantization = found.quantization
+            notes += found.reasons
     apart = rounding(quantization)
     notes.append(f"Rounding after training changes {apart.flipped} of {apart.n} outcomes ({apart.flips:.2%}).")
     if recipe.method == "qat" or (recipe.method == "auto" and apart.flips > Bounds().flips):

@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from lsemvae_edge.errors import UsageError
 from lsemvae_edge.manifest import CalibrationSet, Quantization, Step
 from lsemvae_edge.model import Student, fold_batch_norm
 from lsemvae_edge.model.student import LeadEncoder
@@ -67,7 +68,15 @@ def calibrate(
         With which they were drawn.
     float_layers : tuple of str, optional
         Layers to leave in floating point, see `layer_names`; by default `first_convolutions`.
+
+    Raises
+    ------
+    UsageError
+        If a layer is named that the student does not have.
     """
+    known = layer_names(student)
+    if unknown := sorted(set(float_layers or ()) - set(known)):
+        raise UsageError(f"The student has no layer {unknown[0]}.", f"Its layers are {known[0]} to {known[-1]}.")
     return Quantization(
         method="ptq",
         calibration=CalibrationSet(

@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 
 LABEL = "lsemvae_edge_spec"
 """Name under which every file carries its contract as JSON."""
+INPUTS = ("signal", "mask")
+OUTPUTS = ("logits", "mu", "logvar", "lead_mu", "lead_logvar", "contributions")
+"""What every file takes and gives, in the order of the student's arguments and of `StudentOutput`."""
 
 
 class QuantizationError(LsemvaeError):

@@ -8,12 +8,10 @@ from contextlib import redirect_stderr, redirect_stdout
 from typing import Any
 
 from lsemvae_edge.manifest import ModelFile, Precision
-from lsemvae_edge.quantize.targets import LABEL, Anatomy, Job, Target
+from lsemvae_edge.quantize.targets import INPUTS, LABEL, OUTPUTS, Anatomy, Job, Target
 from lsemvae_edge.runtime import Session
 
 OPSET = 18
-INPUTS = ("signal", "mask")
-OUTPUTS = ("logits", "mu", "logvar", "lead_mu", "lead_logvar", "contributions")
 WEIGHTED = ("Conv", "Gemm", "MatMul")
 
 

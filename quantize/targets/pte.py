@@ -18,11 +18,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lsemvae_edge.manifest import ModelFile, Precision
-from lsemvae_edge.quantize.targets import LABEL, Anatomy, Job, QuantizationError, Target
+from lsemvae_edge.quantize.targets import LABEL, OUTPUTS, Anatomy, Job, QuantizationError, Target
 from lsemvae_edge.runtime import Output, Session
 from lsemvae_edge.runtime.session import by_lead, checked_mask
 
-OUTPUTS = ("logits", "mu", "logvar", "lead_mu", "lead_logvar", "contributions")
 DELEGATE = "XnnpackBackend"
 WEIGHTED = ("XNNConv2d", "XNNDepthwiseConv2d", "XNNFullyConnected")
 _HEADER = struct.Struct("<4x4sHIIIQ")

@@ -20,13 +20,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lsemvae_edge.manifest import ModelFile, Precision, Quantization
-from lsemvae_edge.quantize.targets import LABEL, Anatomy, Job, QuantizationError, Target
+from lsemvae_edge.quantize.targets import INPUTS, LABEL, OUTPUTS, Anatomy, Job, QuantizationError, Target
 from lsemvae_edge.runtime import Session
 
 FLOAT_OPERATIONS = ("DIV", "MUL", "ADD", "SUB", "MAXIMUM", "CONCATENATION", "OUTPUT")
 WEIGHTED = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED")
-INPUTS = ("signal", "mask")
-OUTPUTS = ("logits", "mu", "logvar", "lead_mu", "lead_logvar", "contributions")
 PROBES = 4
 _OUTPUT_NUMBER = re.compile(r"output_(\d+)")
 _ENCODER = ".*LeadEncoder.*"

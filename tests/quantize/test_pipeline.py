@@ -11,8 +11,10 @@ pytest.importorskip("litert_torch", reason="quantization converts, which needs t
 
 from lsemvae_edge import bundle as bundles  # noqa: E402
 from lsemvae_edge.cli import main  # noqa: E402
+from lsemvae_edge.errors import UsageError  # noqa: E402
 from lsemvae_edge.quantize import build, pipeline, scheme, weights  # noqa: E402
 from lsemvae_edge.quantize.build import Lessons  # noqa: E402
+from lsemvae_edge.quantize.targets import QuantizationError  # noqa: E402
 from lsemvae_edge.synthetic.heart import Heart, simulate  # noqa: E402
 from lsemvae_edge.train import calibrate  # noqa: E402
 from lsemvae_edge.train.cohort import load_cohort  # noqa: E402
@@ -98,12 +100,32 @@ def test_layers_named_by_hand_are_left_alone(student, lessons):
     assert made.quantization.calibration.records == 40
 
 
+def test_a_layer_that_does_not_exist_is_wrong_usage(student, lessons):
+    with pytest.raises(UsageError, match="no layer encoder9"):
+        quantized(student, lessons, method="ptq", float_layers=("encoder9.mu",))
+
+
+def test_a_search_in_vain_is_an_error_or_a_reason_to_train_on(student, lessons, monkeypatch):
+    monkeypatch.setattr(pipeline.qat, "train", lambda s, cohort, q, config: (s, replace(q, method="qat")))
+    monkeypatch.setattr(pipeline, "Bounds", lambda: replace(pipeline_bounds(), flips=-1.0))
+
+    def in_vain(*told):
+        raise QuantizationError("Whatever is left, it is too much.")
+
+    monkeypatch.setattr(pipeline.search, "search", in_vain)
+    with pytest.raises(QuantizationError):
+        quantized(student, lessons, method="ptq")
+    made, said = quantized(student, lessons, method="auto")
+    assert made.quantization.method == "qat"
+    assert "Whatever is left, it is too much." in said
+
+
 def test_training_on_happens_when_asked_and_when_a_gate_would_fail(student, lessons, monkeypatch):
     monkeypatch.setattr(pipeline.qat, "train", lambda s, cohort, q, config: (s, replace(q, method="qat")))
     assert quantized(student, lessons, method="qat")[0].quantization.method == "qat"
     monkeypatch.setattr(pipeline, "Bounds", lambda: replace(pipeline_bounds(), flips=-1.0))
-    assert quantized(student, lessons, method="auto")[0].quantization.method == "qat"
-    assert quantized(student, lessons, method="ptq")[0].quantization.method == "ptq"
+    assert quantized(student, lessons, method="auto", float_layers=())[0].quantization.method == "qat"
+    assert quantized(student, lessons, method="ptq", float_layers=())[0].quantization.method == "ptq"
 
 
 def pipeline_bounds():

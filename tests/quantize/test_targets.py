@@ -13,7 +13,7 @@ from lsemvae_edge.errors import MissingExtraError, UsageError  # noqa: E402
 from lsemvae_edge.manifest import ModelFile  # noqa: E402
 from lsemvae_edge.quantize import gates, parity  # noqa: E402
 from lsemvae_edge.quantize.reference import FloatStudent, QuantizedStudent  # noqa: E402
-from lsemvae_edge.quantize.targets import LABEL, Target, choose, target_of, targets, tflite  # noqa: E402
+from lsemvae_edge.quantize.targets import LABEL, OUTPUTS, Target, choose, target_of, targets, tflite  # noqa: E402
 
 FORMS = ("tflite-fp32", "tflite-int8", "onnx-fp32", "onnx-int8", "pte-fp32", "pte-int8")
 INT8 = tuple(name for name in FORMS if name.endswith("int8"))
@@ -194,6 +194,12 @@ def test_the_list_needs_no_training_stack():
         "sys.exit(bool({'torch', 'onnx', 'executorch', 'litert_torch'} & set(sys.modules)))"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_files_give_what_the_student_gives():
+    from lsemvae_edge.model import StudentOutput
+
+    assert StudentOutput._fields == OUTPUTS
 
 
 def test_the_label_has_one_name_in_every_format(convert):
