@@ -11,7 +11,7 @@ import numpy as np
 from lsemvae_edge.bundle import Bundle
 from lsemvae_edge.manifest import Quantization
 from lsemvae_edge.model import Student
-from lsemvae_edge.quantize import compare, parity, qat, scheme, search
+from lsemvae_edge.quantize import compare, gates, parity, qat, scheme, search
 from lsemvae_edge.quantize.build import FAMILY, Lessons, Say, ask_torch, assemble, contract_of, load, model_inputs
 from lsemvae_edge.quantize.diagnose import Diagnosis, diagnose
 from lsemvae_edge.quantize.equalize import equalized
@@ -114,10 +114,13 @@ def quantize(student: Student, lessons: Lessons, recipe: Recipe, say: Say) -> Qu
     def rounding(of: Quantization) -> parity.Agreement:
         return parity.agreement(parity.said_by_torch(spec, QuantizedStudent(student, of), asked), exact)
 
+    def loss(of: Quantization) -> float:
+        apart = rounding(of)
+        return apart.flips if apart.flipped > gates.FEW else 0.0
+
     if recipe.float_layers is None and recipe.method != "qat":
-        share = SPARED * Bounds().flips
         try:
-            found = search.search(student, quantization, calibration, lambda of: rounding(of).flips, share)
+            found = search.search(student, quantization, calibration, loss, SPARED * Bounds().flips)
         except QuantizationError as error:
             if recipe.method == "ptq":
                 raise
