@@ -193,7 +193,7 @@ def test_the_list_needs_no_training_stack():
         "import sys; from lsemvae_edge.quantize.targets import targets; [t.state for t in targets()]; "
         "sys.exit(bool({'torch', 'onnx', 'executorch', 'litert_torch'} & set(sys.modules)))"
     )
-    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+    assert subprocess.run([sys.executable, "-P", "-c", code], check=False).returncode == 0
 
 
 def test_files_give_what_the_student_gives():
