@@ -24,10 +24,11 @@ import lsemvae_edge
 from lsemvae_edge import decision, preprocess, runtime
 from lsemvae_edge.bundle import Bundle
 from lsemvae_edge.errors import UsageError
+from lsemvae_edge.golden import OF_THE_MODEL
 from lsemvae_edge.manifest import ModelFile
 from lsemvae_edge.runtime import Engine, Output, build, versions
 from lsemvae_edge.spec import ModelSpec
-from lsemvae_edge.synthetic.heart import Heart, simulate
+from lsemvae_edge.synthetic.heart import drawn, simulate
 
 # The processors of a Raspberry Pi Zero 2 W or 3, a Pi 4 and a Pi 5. A processor is always named: qemu's own default,
 # with vectors of variable length, gave wrong integers.
@@ -49,7 +50,6 @@ _WHEELS_FOR = (
     *(f"--platform={tag}_aarch64" for tag in ("manylinux_2_28", "manylinux_2_27", "manylinux_2_17", "manylinux2014")),
 )  # fmt: skip
 _TIMEOUT_S = 900.0
-_OUTPUTS = ("logits", "mu", "logvar", "contributions", "fed")
 _SOURCES = f"""Types: deb
 URIs: http://deb.debian.org/debian
 Suites: bookworm
@@ -161,14 +161,7 @@ def model_inputs(bundle: Bundle) -> NDArray[np.float32]:
     rng = np.random.default_rng(0)
     signals = list(bundle.golden["input"])
     for seed in range(N_HEARTS):
-        heart = Heart(
-            rate_bpm=rng.uniform(50, 120),
-            qrs_axis_deg=rng.uniform(-60, 150),
-            t_axis_deg=rng.uniform(-20, 90),
-            right_ratio=rng.uniform(0, 1),
-            left_scale=rng.uniform(0.5, 2),
-        )
-        record = simulate(heart, 10.0, 500.0, seed, ("I", "II"))
+        record = simulate(drawn(rng), 10.0, 500.0, seed, ("I", "II"))
         signals.append(preprocess.apply(record, bundle.spec.preprocess).signal)
     return np.stack(signals).astype(np.float32)
 
@@ -237,14 +230,15 @@ def _compared(
            ("cpu", "runtime", "version", "version_here", "file", "precision", "state", "inputs")},
         worst_logit=float(np.max(np.abs(found["logits"].astype(np.float64) - expected["logits"]))),
         allowed=bundle.manifest.tolerance.get(row.precision, {}).get(row.runtime),
-        bit_equal=all(found[name].tobytes() == expected[name].tobytes() for name in _OUTPUTS),
+        bit_equal=all(found[name].tobytes() == expected[name].tobytes() for name in OF_THE_MODEL),
         outcomes_differ=sum(here != there for here, there in zip(*outcomes, strict=True)),
     )  # fmt: skip
 
 
 def _outcomes(spec: ModelSpec, outputs: dict[str, NDArray[Any]]) -> list[list[str]]:
-    ordinary = decision.Circumstances(heart_rate_bpm=70.0, rhythm_reliable=True, available_leads=spec.leads)
-    rows = [Output(**dict(zip(_OUTPUTS, row, strict=True))) for row in zip(*map(outputs.get, _OUTPUTS), strict=True)]
+    ordinary = decision.ordinary(spec)
+    named = [outputs[name] for name in OF_THE_MODEL]
+    rows = [Output(**dict(zip(OF_THE_MODEL, row, strict=True))) for row in zip(*named, strict=True)]
     return [[task.outcome for task in decision.decide(spec, row, ordinary).values()] for row in rows]
 
 
@@ -253,7 +247,7 @@ def _run(
 ) -> tuple[dict[str, NDArray[Any]] | None, str]:
     """Return the outputs that a child process computed, or None, and what became of it."""
     out.unlink(missing_ok=True)
-    command = [*python, "-c", _CHILD.replace("OUTPUTS", repr(_OUTPUTS)), *arguments, str(out)]
+    command = [*python, "-c", _CHILD.replace("OUTPUTS", repr(OF_THE_MODEL)), *arguments, str(out)]
     try:
         # The interpreters and the code are our own.
         done = subprocess.run(  # noqa: S603

@@ -110,9 +110,7 @@ def _rows(bundle: Bundle, recordings: Recordings) -> list[Row]:
     said = {EAGER: parity.said_by_torch(spec, FloatStudent(student), asked)}
     if quantization is not None:
         said[REFERENCE] = parity.said_by_torch(spec, QuantizedStudent(student, quantization), asked)
-    sessions = {
-        target: target.open(made.content[target], target.describe("model", target.precision)) for target in chosen
-    }
+    sessions = {target: target.open(made.content[target], target.model) for target in chosen}
     exact = {"fp32": said[EAGER], "int8": said.get(REFERENCE, said[EAGER])}
     rows = [_compared(bundle, form, one, said[EAGER], None, recordings) for form, one in said.items()]
     answered = {target: parity.said_by_session(spec, session, asked) for target, session in sessions.items()}

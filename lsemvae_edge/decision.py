@@ -48,6 +48,11 @@ class Circumstances:
     electrodes_confirmed: bool = False
 
 
+def ordinary(spec: ModelSpec) -> Circumstances:
+    """Return circumstances under which nothing but the model decides: what models are compared under."""
+    return Circumstances(heart_rate_bpm=70.0, rhythm_reliable=True, available_leads=spec.leads)
+
+
 def decide(spec: ModelSpec, output: Output, seen: Circumstances) -> dict[str, TaskResult]:
     """Turn the model's logits into an outcome for each task.
 

@@ -145,8 +145,7 @@ def check(bundle: Bundle, session: Session) -> list[Check]:
 
 
 def _decided(spec: ModelSpec, output: Output) -> dict[str, NDArray[Any]]:
-    ordinary = decision.Circumstances(heart_rate_bpm=70.0, rhythm_reliable=True, available_leads=spec.leads)
-    tasks = decision.decide(spec, output, ordinary)
+    tasks = decision.decide(spec, output, decision.ordinary(spec))
     return {
         "probability": np.array([decision.probability(task, float(output.logits[task.output])) for task in spec.tasks]),
         "outcome": np.array([tasks[task.name].outcome for task in spec.tasks]),

@@ -76,6 +76,15 @@ class Lessons:
 
 
 @dataclass(frozen=True, eq=False)
+class Quantized:
+    """A student and the rounding that it was fitted to; ``notes`` say what was done and why."""
+
+    student: Student
+    quantization: Quantization
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True, eq=False)
 class Asked:
     """What a model says of a cohort's average beats.
 
@@ -104,10 +113,9 @@ def load(folder: Path, say: Say) -> Lessons:
 
 
 def assemble(
-    student: Student,
+    made: Quantized,
     lessons: Lessons,
     out: Path,
-    quantization: Quantization,
     *,
     name: str,
     told: Mapping[str, Any],
@@ -119,11 +127,10 @@ def assemble(
 
     Parameters
     ----------
-    student : Student
+    made : Quantized
     lessons : Lessons
     out : Path
         New folder of the bundle, or archive ending in ``.zip``.
-    quantization : Quantization
     name : str
         Family of the bundle.
     told : mapping
@@ -138,6 +145,7 @@ def assemble(
     QuantizationError
         If a form breaks a gate; nothing is written.
     """
+    student, quantization = made.student, made.quantization
     say("Converting, and setting thresholds on fold 9")
     int8_file = kiosk_file(student, quantization, lessons.training.beats.shape[2])
     session = open_kiosk_file(int8_file)
@@ -145,25 +153,25 @@ def assemble(
     held_out, stored = lessons.validation, weights.dump(student)
     identity = f"{name}-{sha256(stored[weights.WEIGHTS]).hexdigest()[:8]}"
     contract = contract_of(identity, of_training, of_validation, held_out)
-    made = forms.convert(student, contract, quantization, targets or choose(["tflite"], ["int8"]))
+    converted = forms.convert(student, contract, quantization, targets or choose(["tflite"], ["int8"]))
     say("Comparing all forms on every recording of folds 1-9")
     everyday = parity.everyday(np.concatenate([model_inputs(lessons.training), model_inputs(held_out)]))
-    agreed = forms.prove(made, student, contract, quantization, everyday)
+    agreed = forms.prove(converted, student, contract, quantization, everyday)
     scores = {"float": distill.predict(student, held_out).logits.numpy(), "int8": of_validation.logits}
     known = ~np.isnan(held_out.targets[:, 0])
     before, after = (metrics.auroc(held_out.targets[known, 0], values[known, 0]) for values in scores.values())
     gates.check_ranking("int8", before, after, gates.Bounds())
     measured = {form: validation_metrics(values, held_out) for form, values in scores.items()}
-    provenance = _provenance(told, lessons)
+    provenance = _provenance({**told, "quantization": list(made.notes)}, lessons)
     files = {
-        **made.files,
+        **converted.files,
         **stored,
         GOLDEN: golden_vectors(contract, student, int8_file),
         CARD: card(
             contract,
             measured,
             provenance,
-            {path: len(content) for path, content in made.files.items()},
+            {path: len(content) for path, content in converted.files.items()},
             licence=LICENCE,
             attribution=ATTRIBUTION,
         ).encode(),
@@ -174,7 +182,7 @@ def assemble(
         name=name,
         version=version,
         spec=contract,
-        models=made.models,
+        models=converted.models,
         quantization=quantization,
         golden=GOLDEN,
         tolerance=TOLERANCE,
@@ -222,7 +230,7 @@ def kiosk_file(student: Student, quantization: Quantization, n_samples: int) -> 
 
 def open_kiosk_file(content: bytes, *, reference_kernels: bool = False) -> Session:
     """Open an int8 TFLite form, as a kiosk runs it or with the reference kernels."""
-    return open_model(content, tflite.describe("model", "int8"), "ai_edge_litert", reference_kernels)
+    return open_model(content, tflite.INT8.model, "ai_edge_litert", reference_kernels)
 
 
 def model_inputs(cohort: Cohort) -> NDArray[np.float32]:

@@ -30,7 +30,7 @@ class Forms:
     @property
     def models(self) -> tuple[ModelFile, ...]:
         """What a manifest says of the files."""
-        return tuple(target.describe(target.file_name, target.precision) for target in self.content)
+        return tuple(target.model for target in self.content)
 
 
 def convert(student: Student, spec: ModelSpec, quantization: Quantization | None, targets: Sequence[Target]) -> Forms:
@@ -106,10 +106,7 @@ def prove(
     """
     bounds = bounds or Bounds()
     precision_of: dict[str, Precision] = {target.file_name: target.precision for target in forms.content}
-    sessions = {
-        target.file_name: target.open(content, target.describe(target.file_name, target.precision))
-        for target, content in forms.content.items()
-    }
+    sessions = {target.file_name: target.open(content, target.model) for target, content in forms.content.items()}
     found = {}
     for name, asked, limits in (
         ("recordings", everyday, bounds),

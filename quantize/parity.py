@@ -13,7 +13,7 @@ from lsemvae_edge.leads import LIMB_LEADS
 from lsemvae_edge.quantize.reference import ask
 from lsemvae_edge.runtime import Output, Session
 from lsemvae_edge.spec import ModelSpec
-from lsemvae_edge.synthetic.heart import Heart, simulate
+from lsemvae_edge.synthetic.heart import drawn, simulate
 
 TAIL = 0.999
 HEARTS = 256
@@ -77,13 +77,7 @@ def simulated(spec: ModelSpec, n: int = HEARTS) -> Asked:
     rng = np.random.default_rng(0)
     signals = []
     for seed in range(n):
-        heart = Heart(
-            rate_bpm=rng.uniform(45, 130),
-            qrs_axis_deg=rng.uniform(-90, 180),
-            t_axis_deg=rng.uniform(-40, 120),
-            right_ratio=rng.uniform(0, 1),
-            left_scale=rng.uniform(0.3, 2),
-        )
+        heart = drawn(rng, rate_bpm=(45, 130), qrs_axis_deg=(-90, 180), t_axis_deg=(-40, 120), left_scale=(0.3, 2))
         record = simulate(heart, 10.0, 500.0, seed, ("I", "II"))
         signals.append(preprocess.apply(record, spec.preprocess).signal)
     return everyday(np.stack(signals).astype(np.float32))
@@ -162,7 +156,7 @@ def pairs(said: Mapping[str, Said]) -> dict[tuple[str, str], Agreement]:
 
 
 def _said(spec: ModelSpec, outputs: list[Output]) -> Said:
-    ordinary = decision.Circumstances(heart_rate_bpm=70.0, rhythm_reliable=True, available_leads=spec.leads)
+    ordinary = decision.ordinary(spec)
     outcomes = [decision.decide(spec, output, ordinary)[spec.primary.name].outcome for output in outputs]
     return Said(
         np.stack([output.logits for output in outputs]),

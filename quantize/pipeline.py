@@ -1,10 +1,9 @@
 """From a data folder to a bundle: fit a student, quantize it, pack it."""
 
 import time
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 
@@ -12,12 +11,22 @@ from lsemvae_edge.bundle import Bundle
 from lsemvae_edge.manifest import Quantization
 from lsemvae_edge.model import Student
 from lsemvae_edge.quantize import compare, gates, parity, qat, scheme, search
-from lsemvae_edge.quantize.build import FAMILY, Lessons, Say, ask_torch, assemble, contract_of, load, model_inputs
+from lsemvae_edge.quantize.build import (
+    FAMILY,
+    Lessons,
+    Quantized,
+    Say,
+    ask_torch,
+    assemble,
+    contract_of,
+    load,
+    model_inputs,
+)
 from lsemvae_edge.quantize.diagnose import Diagnosis, diagnose
 from lsemvae_edge.quantize.equalize import equalized
 from lsemvae_edge.quantize.gates import Bounds
 from lsemvae_edge.quantize.reference import FloatStudent, QuantizedStudent
-from lsemvae_edge.quantize.targets import QuantizationError, Target
+from lsemvae_edge.quantize.targets import QuantizationError
 from lsemvae_edge.spec import ModelSpec
 from lsemvae_edge.train import distill
 from lsemvae_edge.train.config_distill import DistillConfig
@@ -51,15 +60,6 @@ class Recipe:
     seed: int = 0
 
 
-@dataclass(frozen=True, eq=False)
-class Quantized:
-    """A student and the rounding that it was fitted to; ``notes`` say what was done and why."""
-
-    student: Student
-    quantization: Quantization
-    notes: tuple[str, ...]
-
-
 def build(folder: Path, out: Path, config: DistillConfig, say: Say) -> Bundle:
     """Train teachers and student, quantize and pack a bundle.
 
@@ -82,7 +82,7 @@ def build(folder: Path, out: Path, config: DistillConfig, say: Say) -> Bundle:
         "distill": config.model_dump(mode="json"),
         "processor_seconds": round(time.process_time() - begun),
     }
-    return pack(made, lessons, out, name=f"{FAMILY}-{config.student.size}", told=told, say=say)
+    return assemble(made, lessons, out, name=f"{FAMILY}-{config.student.size}", told=told, say=say)
 
 
 def quantize(student: Student, lessons: Lessons, recipe: Recipe, say: Say) -> Quantized:
@@ -154,28 +154,3 @@ def ways(student: Student, lessons: Lessons, seed: int) -> str:
 def examine(made: Quantized, lessons: Lessons) -> Diagnosis:
     """Diagnose a quantized student on fold 9."""
     return diagnose(made.student, made.quantization, model_inputs(lessons.validation))
-
-
-def pack(
-    made: Quantized,
-    lessons: Lessons,
-    out: Path,
-    *,
-    name: str,
-    told: Mapping[str, Any],
-    say: Say,
-    version: int = 1,
-    targets: Sequence[Target] | None = None,
-) -> Bundle:
-    """Pack a quantized student into a bundle; see `assemble`."""
-    return assemble(
-        made.student,
-        lessons,
-        out,
-        made.quantization,
-        name=name,
-        told={**told, "quantization": list(made.notes)},
-        say=say,
-        version=version,
-        targets=targets,
-    )

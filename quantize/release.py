@@ -164,7 +164,7 @@ def _rewrite(
 def _hold(written: Bundle, made: Forms) -> None:
     """Refuse a bundle whose forms miss their known answers."""
     for target, content in made.content.items():
-        session = target.open(content, target.describe(target.file_name, target.precision))
+        session = target.open(content, target.model)
         for check in golden.check(written, session):
             if not check.passed:
                 raise QuantizationError(f"{target.name} misses its known answers at {check.stage}.")

@@ -13,7 +13,7 @@ from lsemvae_edge.leads import LIMB_LEADS
 from lsemvae_edge.limits import QualityLimits
 from lsemvae_edge.manifest import ModelFile
 from lsemvae_edge.spec import AskedIf, Calibration, GuardSpec, IntendedUse, ModelSpec, TaskSpec
-from lsemvae_edge.synthetic.heart import Heart, simulate
+from lsemvae_edge.synthetic.heart import Heart, drawn, simulate
 
 # The same examples on every machine, no time limit on a busy one, nothing left in the checkout.
 settings.register_profile("repeatable", derandomize=True, deadline=None, database=None)
@@ -54,14 +54,7 @@ def simulated_pairs(model_spec) -> np.ndarray:
     rng = np.random.default_rng(7)
     pairs = []
     for seed in range(40):
-        heart = Heart(
-            rate_bpm=rng.uniform(50, 120),
-            qrs_axis_deg=rng.uniform(-60, 150),
-            t_axis_deg=rng.uniform(-20, 90),
-            right_ratio=rng.uniform(0, 1),
-            left_scale=rng.uniform(0.5, 2),
-        )
-        record = simulate(heart, 10.0, 500.0, seed, ("I", "II"))
+        record = simulate(drawn(rng), 10.0, 500.0, seed, ("I", "II"))
         pairs.append(preprocess.condition(record, model_spec.preprocess).pair)
     length = min(pair.shape[1] for pair in pairs)
     return np.stack([pair[:, :length] for pair in pairs]).astype(np.float32)
@@ -170,7 +163,7 @@ def tflite_model(int8_tflite) -> ModelFile:
     """What a manifest says of the int8 file."""
     from lsemvae_edge.quantize.targets import tflite
 
-    return tflite.describe("model-int8.tflite", "int8")
+    return next(target for target in tflite.TARGETS if target.precision == "int8").model
 
 
 @pytest.fixture(scope="session")
@@ -205,7 +198,7 @@ def two_format_bundle(small_bundle, onnx_file, tmp_path_factory) -> bundles.Bund
     """The same with the float ONNX form beside it."""
     from lsemvae_edge.quantize.targets import onnx
 
-    model = onnx.describe("model-fp32.onnx", "fp32")
+    model = next(target for target in onnx.TARGETS if target.precision == "fp32").model
     return rewrite(small_bundle, tmp_path_factory.mktemp("bundle") / "two", {model.path: onnx_file}, (model,))
 
 

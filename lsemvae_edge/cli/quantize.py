@@ -82,7 +82,7 @@ def run(options: argparse.Namespace) -> int:
     if options.out:
         from lsemvae_edge.cli.export import summary
 
-        written = pipeline.pack(
+        written = build.assemble(
             made, lessons, options.out, name=name, version=version, told=told, targets=targets, say=say
         )
         agreement = written.manifest.metrics["agreement"]

@@ -41,6 +41,9 @@ DOWER: Array = np.array(
 """Rows I, II, V1 to V6; columns are Frank's axes: to the left, to the feet, to the back."""
 
 
+Range = tuple[float, float]
+
+
 @dataclass(frozen=True)
 class Heart:
     """A person's heart; the defaults are a normal adult's.
@@ -121,6 +124,24 @@ class Heart:
     def qt_ms(self) -> float:
         """QT interval at the mean rate, never so long that T meets the next beat."""
         return min(self.qtc_ms - 1.75 * (self.rate_bpm - 60), 0.62 * 60000 / self.rate_bpm + 60)
+
+
+def drawn(
+    rng: np.random.Generator,
+    *,
+    rate_bpm: Range = (50.0, 120.0),
+    qrs_axis_deg: Range = (-60.0, 150.0),
+    t_axis_deg: Range = (-20.0, 90.0),
+    left_scale: Range = (0.5, 2.0),
+) -> Heart:
+    """Draw a heart, each property evenly from its range; see `Heart`."""
+    return Heart(
+        rate_bpm=rng.uniform(*rate_bpm),
+        qrs_axis_deg=rng.uniform(*qrs_axis_deg),
+        t_axis_deg=rng.uniform(*t_axis_deg),
+        right_ratio=rng.uniform(0, 1),
+        left_scale=rng.uniform(*left_scale),
+    )
 
 
 def simulate(

@@ -101,8 +101,6 @@ class Target:
         What it is for, in a few words.
     make : callable, optional
         From a `Job` to the file's content.
-    describe : callable, optional
-        From path and precision to the `ModelFile` of a manifest.
     open : callable, optional
         From content and `ModelFile` to a `Session`.
     inspect : callable, optional
@@ -113,6 +111,8 @@ class Target:
         The extra of this package that installs them.
     allowed : frozenset of str
         Operators that the target's runtimes have.
+    tensors : tuple of str
+        Names of what the file takes and gives, in the order of `INPUTS` and `OUTPUTS`.
     not_supported : str, optional
         Why there is no such form; then nothing else is given.
     """
@@ -121,12 +121,12 @@ class Target:
     precision: Precision
     runs_on: str
     make: Callable[[Job], bytes] = _not_there
-    describe: Callable[[str, Precision], ModelFile] = _not_there
     open: Callable[[bytes, ModelFile], "Session"] = _not_there
     inspect: Callable[[bytes], Anatomy] = _not_there
     packages: tuple[str, ...] = ()
     extra: str = "export"
     allowed: frozenset[str] = field(default_factory=frozenset)
+    tensors: tuple[str, ...] = (*INPUTS, *OUTPUTS)
     not_supported: str | None = None
 
     @property
@@ -138,6 +138,14 @@ class Target:
     def file_name(self) -> str:
         """Name of the file in a bundle."""
         return f"model-{self.precision}.{self.format}"
+
+    @property
+    def model(self) -> ModelFile:
+        """What a manifest says of the file."""
+        assert self.format != "c"
+        signal, mask, *outputs = self.tensors
+        named = dict(zip(OUTPUTS, outputs, strict=True))
+        return ModelFile(self.file_name, self.format, self.precision, input=signal, mask=mask, **named)
 
     @property
     def missing(self) -> tuple[str, ...]:

@@ -1,13 +1,10 @@
 """ONNX files for ONNX Runtime: float, and int8 as quantize-dequantize pairs around the encoders' layers."""
 
-import io
-import logging
-import warnings
 from collections import Counter
-from contextlib import redirect_stderr, redirect_stdout
 from typing import Any
 
-from lsemvae_edge.manifest import ModelFile, Precision
+from lsemvae_edge.manifest import ModelFile
+from lsemvae_edge.quantize.quiet import quiet
 from lsemvae_edge.quantize.targets import INPUTS, LABEL, OUTPUTS, Anatomy, Job, Target
 from lsemvae_edge.runtime import Session
 
@@ -21,12 +18,9 @@ def convert(job: Job) -> bytes:
 
     from lsemvae_edge.quantize.reference import exportable
 
-    logging.getLogger("torch.onnx").setLevel(logging.ERROR)
     n_leads = job.student.config.n_leads
     example = (torch.zeros(1, n_leads, 1, job.n_samples), torch.ones(1, n_leads))
-    with warnings.catch_warnings(), redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
-        # The exporter warns about its own use of deprecated torch interfaces.
-        warnings.simplefilter("ignore")
+    with quiet():
         program = torch.onnx.export(
             exportable(job.student, job.quantization),
             example,
@@ -51,12 +45,6 @@ def convert(job: Job) -> bytes:
     model.metadata_props.add(key=LABEL, value=job.label)
     content: bytes = model.SerializeToString()
     return content
-
-
-def describe(path: str, precision: Precision) -> ModelFile:
-    """Name the tensors of a file made here."""
-    signal, mask = INPUTS
-    return ModelFile(path, "onnx", precision, input=signal, mask=mask, **{name: name for name in OUTPUTS})
 
 
 def open_session(content: bytes, model: ModelFile) -> Session:
@@ -96,7 +84,6 @@ def inspect(content: bytes) -> Anatomy:
 _COMMON: dict[str, Any] = {
     "format": "onnx",
     "make": convert,
-    "describe": describe,
     "open": open_session,
     "inspect": inspect,
     "allowed": frozenset(

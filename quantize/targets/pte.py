@@ -1,15 +1,9 @@
 """ExecuTorch programs: the whole model in one XNNPACK delegate."""
 
-import contextlib
-import io
 import json
-import logging
 import re
 import struct
-import warnings
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -17,7 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lsemvae_edge.manifest import ModelFile, Precision
+from lsemvae_edge.manifest import ModelFile
+from lsemvae_edge.quantize.quiet import quiet
 from lsemvae_edge.quantize.targets import LABEL, OUTPUTS, Anatomy, Job, QuantizationError, Target
 from lsemvae_edge.runtime import Output, Session
 from lsemvae_edge.runtime.session import by_lead, checked_mask
@@ -30,7 +25,7 @@ _HEADER = struct.Struct("<4x4sHIIIQ")
 
 def convert(job: Job) -> bytes:
     """Make an ExecuTorch program with batch 1."""
-    with _quiet():
+    with quiet():
         import torch
         from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
         from executorch.exir import to_edge_transform_and_lower
@@ -45,13 +40,6 @@ def convert(job: Job) -> bytes:
                 exported, partitioner=[XnnpackPartitioner()], constant_methods={LABEL: job.label}
             )
         return bytes(lowered.to_executorch().buffer)
-
-
-def describe(path: str, precision: Precision) -> ModelFile:
-    """Name the tensors of a program, which are its positions."""
-    return ModelFile(
-        path, "pte", precision, input="0", mask="1", **{name: str(place) for place, name in enumerate(OUTPUTS)}
-    )
 
 
 class ProgramSession:
@@ -76,7 +64,7 @@ class ProgramSession:
 
 def open_session(content: bytes, model: ModelFile) -> Session:
     """Open a program in ExecuTorch's Python runtime."""
-    with _quiet():
+    with quiet():
         from executorch.runtime import Runtime
 
         program = Runtime.get().load_program(content)
@@ -85,7 +73,7 @@ def open_session(content: bytes, model: ModelFile) -> Session:
 
 def inspect(content: bytes) -> Anatomy:
     """Take a program apart, its delegates too."""
-    with _quiet():
+    with quiet():
         from executorch.exir import schema
         from executorch.exir._serialize._program import deserialize_pte_binary
 
@@ -156,19 +144,6 @@ def _layers(graph: dict[str, Any]) -> Counter[bool]:
     return layers
 
 
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep the exporter's progress and the runtime's start-up messages off the operator's terminal."""
-    level = logging.root.manager.disable
-    logging.disable(logging.WARNING)
-    try:
-        with warnings.catch_warnings(), redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logging.disable(level)
-
-
 _INSIDE = frozenset(
     {
         "Add", "Clamp", "Concatenate2", "Concatenate3", "Concatenate4", "Concatenate5", "Conv2d", "Convert",
@@ -180,10 +155,11 @@ _COMMON: dict[str, Any] = {
     "format": "pte",
     "runs_on": "ExecuTorch with its XNNPACK backend",
     "make": convert,
-    "describe": describe,
     "open": open_session,
     "inspect": inspect,
     "packages": ("torch", "torchao", "executorch"),
     "allowed": _INSIDE,
+    # Its tensors have no names: positions among inputs, then among outputs.
+    "tensors": ("0", "1", *(str(place) for place in range(len(OUTPUTS)))),
 }
 TARGETS = (Target(precision="int8", **_COMMON), Target(precision="fp32", **_COMMON))

@@ -4,14 +4,8 @@ Encoders become int8; expert fusion and heads stay in floating point, because pr
 magnitude and because an int8 DIV is not in every runtime.
 """
 
-import contextlib
-import io
-import os
 import re
-import warnings
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -19,7 +13,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lsemvae_edge.manifest import ModelFile, Precision, Quantization
+from lsemvae_edge.manifest import ModelFile, Quantization
+from lsemvae_edge.quantize.quiet import quiet
 from lsemvae_edge.quantize.targets import INPUTS, LABEL, OUTPUTS, Anatomy, Job, QuantizationError, Target
 from lsemvae_edge.runtime import Session
 
@@ -43,12 +38,6 @@ def convert(job: Job) -> bytes:
     if job.quantization is not None:
         content = _to_int8(content, job, job.quantization, found)
     return _finished(content, job.label, found)
-
-
-def describe(path: str, precision: Precision) -> ModelFile:
-    """Name the tensors of a file made here."""
-    signal, mask = INPUTS
-    return ModelFile(path, "tflite", precision, input=signal, mask=mask, **{name: name for name in OUTPUTS})
 
 
 def open_session(content: bytes, model: ModelFile) -> Session:
@@ -165,7 +154,7 @@ def tensors(content: bytes, signal: NDArray[np.float32]) -> dict[str, NDArray[An
 
 
 def _to_float(job: Job) -> bytes:
-    with _quiet():
+    with quiet():
         import litert_torch
         import torch
 
@@ -186,7 +175,7 @@ def _to_int8(float_file: bytes, job: Job, quantization: Quantization, found: dic
 
     if lost := sorted(set(quantization.activations) - set(found)):
         raise QuantizationError(f"The converted file has no tensor of {lost[0]}.")
-    with _quiet():
+    with quiet():
         from ai_edge_quantizer import calibrator, quantizer, recipe_manager
         from ai_edge_quantizer.qtyping import TFLOperationName
 
@@ -319,15 +308,6 @@ def _signature(content: bytes) -> tuple[str, str, str]:
     return key, signal, mask
 
 
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep the converters' progress bars and start-up messages off the operator's terminal."""
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    with warnings.catch_warnings(), redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
-        warnings.simplefilter("ignore")
-        yield
-
-
 _ALLOWED = frozenset(
     {
         "ADD", "CONCATENATION", "CONV_2D", "DEPTHWISE_CONV_2D", "DEQUANTIZE", "DIV", "EXP", "FULLY_CONNECTED", "LOG",
@@ -338,18 +318,18 @@ _ALLOWED = frozenset(
 _COMMON: dict[str, Any] = {
     "format": "tflite",
     "make": convert,
-    "describe": describe,
     "open": open_session,
     "inspect": inspect,
     "allowed": _ALLOWED,
 }
+INT8 = Target(
+    precision="int8",
+    runs_on="LiteRT, tflite-runtime, TensorFlow Lite Micro; the kiosk's default",
+    packages=("torch", "torchao", "litert_torch", "ai_edge_quantizer", "ai_edge_litert"),
+    **_COMMON,
+)
 TARGETS = (
-    Target(
-        precision="int8",
-        runs_on="LiteRT, tflite-runtime, TensorFlow Lite Micro; the kiosk's default",
-        packages=("torch", "torchao", "litert_torch", "ai_edge_quantizer", "ai_edge_litert"),
-        **_COMMON,
-    ),
+    INT8,
     Target(
         precision="fp32",
         runs_on="LiteRT, tflite-runtime",

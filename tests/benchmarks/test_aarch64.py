@@ -26,7 +26,7 @@ def bundle():
 def outputs(bundle):
     session = runtime.open_session(bundle, "litert")
     given = [session.run(signal) for signal in bundle.golden["input"]]
-    return {name: np.stack([getattr(one, name) for one in given]) for name in aarch64._OUTPUTS}
+    return {name: np.stack([getattr(one, name) for one in given]) for name in aarch64.OF_THE_MODEL}
 
 
 @pytest.mark.parametrize("tool", sorted(aarch64._TOOLS))
@@ -77,7 +77,7 @@ def test_another_outcome_or_a_large_difference_fails(bundle, outputs):
 
 
 def test_one_bit_of_any_output_is_seen(bundle, outputs):
-    for name in aarch64._OUTPUTS:
+    for name in aarch64.OF_THE_MODEL:
         changed = {**outputs, name: outputs[name].copy()}
         changed[name].reshape(-1).view(np.uint8)[0] ^= 1
         assert not aarch64._compared(ROW, bundle, outputs, changed).bit_equal

@@ -82,7 +82,7 @@ def test_constants_outside_are_brought_back_by_the_exporter(convert, simulated_i
     content = convert("tflite-int8")
     repaired = tflite._finished(outside_buffers(unnamed(content)), "{}", {})
     assert not tflite.inspect(repaired).external
-    ask = [TFLITE.open(file, TFLITE.describe("m", "int8")).run(simulated_inputs[0]) for file in (content, repaired)]
+    ask = [TFLITE.open(file, TFLITE.model).run(simulated_inputs[0]) for file in (content, repaired)]
     np.testing.assert_array_equal(ask[0].logits, ask[1].logits)
 
 

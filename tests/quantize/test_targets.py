@@ -34,7 +34,7 @@ def form(request, convert):
 @pytest.fixture(scope="module")
 def session(form):
     target, content = form
-    return target.open(content, target.describe(target.file_name, target.precision))
+    return target.open(content, target.model)
 
 
 @pytest.fixture(scope="module")
@@ -144,7 +144,7 @@ def test_layers_can_be_left_in_floating_point(student, quantization, model_spec,
         anatomy = target.inspect(content)
         assert anatomy.int8_layers == 6 * 4
         assert anatomy.float_layers == 12 + 12
-        opened = target.open(content, target.describe("m", "int8"))
+        opened = target.open(content, target.model)
         said = parity.said_by_session(model_spec, opened, parity.everyday(simulated_inputs))
         assert parity.agreement(said, reference).mean < 0.1
 
@@ -158,7 +158,7 @@ def test_every_form_has_one_target():
     assert set(FORMS) <= set(names)
     for name in FORMS:
         target = target_named(name)
-        described = target.describe(target.file_name, target.precision)
+        described = target.model
         assert isinstance(described, ModelFile)
         assert target_of(described) is target
 
