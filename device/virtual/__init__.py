@@ -1,0 +1,1 @@
+"""Recorders without hardware: virtual firmware for every driver, on virtual or real controllers."""
