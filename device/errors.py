@@ -6,7 +6,7 @@ from lsemvae_edge.errors import DeviceError
 
 
 class BluetoothUnavailableError(DeviceError):
-    """This machine has no Bluetooth adapter that can be used."""
+    """No Bluetooth adapter of this machine that can be used."""
 
     def __init__(self, reason: str, next_step: str | None = None) -> None:
         super().__init__(f"Bluetooth cannot be used: {reason}.", next_step or "Run `lsemvae-edge doctor bluetooth`.")
@@ -132,7 +132,7 @@ class UnsupportedRecorderError(DeviceError):
 
 
 class NotOfferedError(DeviceError):
-    """This kind of recorder cannot do what was asked."""
+    """What was asked is beyond this kind of recorder."""
 
     def __init__(self, recorder: str, what: str) -> None:
         super().__init__(f"{recorder} cannot {what}.", "Go on without it.")

@@ -8,10 +8,14 @@ import importlib
 import re
 from collections.abc import Sequence
 from functools import lru_cache
+from typing import TYPE_CHECKING
 
 from lsemvae_edge.device.driver import Driver
 from lsemvae_edge.device.errors import UnknownRecorderError
 from lsemvae_edge.errors import DeviceError
+
+if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint
 
 GROUP = "lsemvae_edge.drivers"
 
@@ -93,7 +97,7 @@ def _made(name: str, kind: object) -> Driver:
 
 
 @lru_cache(maxsize=1)
-def _entry_points() -> tuple["importlib.metadata.EntryPoint", ...]:
+def _entry_points() -> "tuple[EntryPoint, ...]":
     from importlib.metadata import entry_points
 
     return tuple(entry_points(group=GROUP))

@@ -1,7 +1,8 @@
-"""``doctor``: what is installed, whether that release was tested, and whether it runs."""
+"""``doctor``: what is installed, whether that release was tested and runs, and whether Bluetooth can be used."""
 
 import argparse
 import sys
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -30,7 +31,7 @@ _PROBE_S = 120.0
 def add(commands: Commands) -> None:
     """Describe the command."""
     parser = commands.add_parser("doctor", help="say what is installed and whether it runs")
-    parser.add_argument("topic", nargs="?", choices=["runtimes"], default="runtimes")
+    parser.add_argument("topic", nargs="?", choices=list(_TOPICS), default="runtimes")
     parser.add_argument(
         "--bundle",
         type=Path,
@@ -41,6 +42,11 @@ def add(commands: Commands) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
+    """Examine what was asked for."""
+    return _TOPICS[options.topic](options)
+
+
+def runtimes(options: argparse.Namespace) -> int:
     """Say what is known of each package, and run a bundle in each runtime.
 
     Each runs in a child process, so that a crash becomes a sentence.
@@ -51,26 +57,48 @@ def run(options: argparse.Namespace) -> int:
 
     bundle = bundles.load(options.bundle) if options.bundle else bundles.default()
     formats = {model.format for model in bundle.manifest.models}
-    runtimes = []
+    rows = []
     for engine in runtime.ENGINES:
         verdict = versions.installed(versions.RUNTIMES[engine.name])
-        runtimes.append({
+        rows.append({
             "runtime": engine.name,
             **_told(asdict(verdict)),
             "state": _state(engine, verdict.version, formats, options.bundle),
         })  # fmt: skip
     exporters = [_told(asdict(versions.installed(name))) for name in versions.EXPORTERS]
     if options.json:
-        print_json({"schema": "lsemvae-edge/doctor/1", "runtimes": runtimes, "exporters": exporters})
+        print_json({"schema": "lsemvae-edge/doctor/1", "runtimes": rows, "exporters": exporters})
     else:
         print("Runtimes")
-        for row in runtimes:
+        for row in rows:
             print("  " + " ".join(filter(None, (row["runtime"], _release(row)))) + f": {row['state']}")
         print("Exporters")
         for row in exporters:
             print(f"  {row['distribution']} {_release(row) or 'not installed'}")
-    works = any(row["state"] == "works" for row in runtimes)
+    works = any(row["state"] == "works" for row in rows)
     return int(ExitCode.DONE if works else ExitCode.BUNDLE_REFUSED)
+
+
+def bluetooth(options: argparse.Namespace) -> int:
+    """Say whether this machine's Bluetooth can be used, and what to do if not."""
+    from lsemvae_edge.device import health
+
+    findings = health.examine()
+    usable = health.usable(findings)
+    if options.json:
+        rows = [asdict(finding) for finding in findings]
+        print_json({"schema": "lsemvae-edge/doctor/1", "usable": usable, "bluetooth": rows})
+    else:
+        print("Bluetooth")
+        for finding in findings:
+            print(f"  {finding.state:<4} {finding.name}: {finding.sentence}")
+            if finding.next_step:
+                print(f"       {finding.next_step}")
+        print("It can be used." if usable else "It cannot be used.")
+    return int(ExitCode.DONE if usable else ExitCode.DEVICE)
+
+
+_TOPICS: dict[str, Callable[[argparse.Namespace], int]] = {"runtimes": runtimes, "bluetooth": bluetooth}
 
 
 def _told(verdict: dict[str, Any]) -> dict[str, Any]:

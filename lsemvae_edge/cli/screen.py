@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lsemvae_edge.cli._common import Commands, add_json, print_json, say
+from lsemvae_edge.cli.devices import _options as device_options
 from lsemvae_edge.errors import BadInputError, ExitCode, LsemvaeError, UsageError
 
 if TYPE_CHECKING:
@@ -22,6 +23,13 @@ def add(commands: Commands) -> None:
     )
     parser.add_argument("path", nargs="*", type=Path, help="recording, or folder of recordings")
     parser.add_argument("--demo", action="store_true", help="screen a simulated recording")
+    parser.add_argument(
+        "--device", metavar="ADDRESS", help="record from an enrolled recorder; `auto`: the only one of them in range"
+    )
+    device_options.add_adapter(parser)
+    parser.add_argument(
+        "--limit", type=float, default=60.0, metavar="SECONDS", help="longest live recording (default %(default)s)"
+    )
     parser.add_argument("--seed", type=int, default=0, help="which simulated person (default %(default)s)")
     parser.add_argument("--out", type=Path, metavar="DIR", help="also leave the result there as JSON and PDF")
     parser.add_argument("--bundle", type=Path, help="model bundle (default: the one that ships with the package)")
@@ -41,8 +49,8 @@ def add(commands: Commands) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Screen every recording; the highest exit code counts."""
-    if options.demo == bool(options.path):
-        raise UsageError("Give either recordings or --demo.", "Run `lsemvae-edge screen FILE`.")
+    if [bool(options.path), options.demo, options.device is not None].count(True) != 1:
+        raise UsageError("Give recordings, --device or --demo, one of them.", "Run `lsemvae-edge screen FILE`.")
     from lsemvae_edge import bundle as bundles
 
     bundle = _admitted(options.bundle) if options.bundle else bundles.default()
@@ -90,6 +98,10 @@ class _Station:
         return int(ExitCode.DONE if model_ran(result) else ExitCode.UNUSABLE_RECORDING)
 
     def _read(self, path: Path | None) -> "Record":
+        if self._options.device is not None:
+            from lsemvae_edge.cli.devices import _live
+
+            return _live.run(_live.capture(self._options, self._bundle.spec))
         if path is None:
             from lsemvae_edge.device.simulator import record_demo
 

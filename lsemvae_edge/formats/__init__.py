@@ -8,14 +8,22 @@ import os
 from pathlib import Path
 
 from lsemvae_edge.errors import BadInputError, UsageError
-from lsemvae_edge.formats import atc, csv, dicom, edf, native, wfdb
+from lsemvae_edge.formats import atc, csv, dicom, edf, er3, native, wfdb
 from lsemvae_edge.formats._contract import Format, Hints, Source, load, save
 from lsemvae_edge.formats._units import mv_per_unit
 from lsemvae_edge.record import Record
 
 __all__ = ["FORMATS", "Format", "read", "write"]
 
-FORMATS: tuple[Format, ...] = (native.FORMAT, atc.FORMAT, dicom.FORMAT, edf.FORMAT, wfdb.FORMAT, csv.FORMAT)
+FORMATS: tuple[Format, ...] = (
+    native.FORMAT,
+    atc.FORMAT,
+    dicom.FORMAT,
+    edf.FORMAT,
+    wfdb.FORMAT,
+    er3.FORMAT,
+    csv.FORMAT,
+)
 """CSV is last: any text could be one, the others carry a signature."""
 
 _FOREIGN = (

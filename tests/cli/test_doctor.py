@@ -1,4 +1,4 @@
-"""``doctor`` turns what is installed, and what happens when it runs, into sentences."""
+"""``doctor`` turns what is installed, what happens when it runs, and the state of Bluetooth into sentences."""
 
 import json
 import subprocess
@@ -9,6 +9,7 @@ import pytest
 
 from lsemvae_edge import runtime
 from lsemvae_edge.cli import doctor, main
+from lsemvae_edge.device import health
 from lsemvae_edge.errors import ExitCode
 from lsemvae_edge.runtime import ENGINES, versions
 
@@ -152,3 +153,41 @@ def test_a_bundle_that_is_none_is_refused(capsys, tmp_path):
     code, found = told(capsys, "--bundle", str(tmp_path / "absent"))
     assert code == ExitCode.BUNDLE_REFUSED
     assert found["schema"] == "lsemvae-edge/error/1"
+
+
+@pytest.fixture
+def bluetooth(monkeypatch):
+    """Function that pretends what is found of Bluetooth."""
+    return lambda *findings: monkeypatch.setattr(health, "examine", lambda: list(findings))
+
+
+def test_bluetooth_that_can_be_used(capsys, bluetooth):
+    bluetooth(
+        health.Finding("adapter", "ok", "it is there"), health.Finding("pairing", "warn", "it is open", "Close it.")
+    )
+    code, found = told(capsys, "bluetooth")
+    assert code == ExitCode.DONE
+    assert found == {
+        "schema": "lsemvae-edge/doctor/1",
+        "usable": True,
+        "bluetooth": [
+            {"name": "adapter", "state": "ok", "sentence": "it is there", "next_step": None},
+            {"name": "pairing", "state": "warn", "sentence": "it is open", "next_step": "Close it."},
+        ],
+    }
+    assert main(["doctor", "bluetooth"]) == ExitCode.DONE
+    assert capsys.readouterr().out.splitlines() == [
+        "Bluetooth",
+        "  ok   adapter: it is there",
+        "  warn pairing: it is open",
+        "       Close it.",
+        "It can be used.",
+    ]
+
+
+def test_bluetooth_that_cannot_be_used_is_a_device_error(capsys, bluetooth):
+    bluetooth(health.Finding("adapter", "bad", "there is none", "Plug one in."))
+    code, found = told(capsys, "bluetooth")
+    assert (code, found["usable"]) == (ExitCode.DEVICE, False)
+    assert main(["doctor", "bluetooth"]) == ExitCode.DEVICE
+    assert capsys.readouterr().out.splitlines()[-1] == "It cannot be used."

@@ -1,9 +1,16 @@
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 
-from lsemvae_edge.device import simulator
-from lsemvae_edge.device.simulator import NV_PER_LSB, PACKET_SAMPLES, Packet, record_demo
-from lsemvae_edge.errors import DeviceError
+from lsemvae_edge.device.simulator import record_demo
+from lsemvae_edge.device.virtual.open6l import NV_PER_LSB
+from lsemvae_edge.errors import LsemvaeError
+from lsemvae_edge.synthetic.electrodes import add_noise
+from lsemvae_edge.synthetic.heart import random_heart, simulate
+
+PACKET_SAMPLES = 20
 
 
 def test_a_demo_recording_says_that_it_is_one():
@@ -23,6 +30,13 @@ def test_a_seed_is_a_person():
     assert record_demo(3).meta["id"] != record_demo(4).meta["id"]
 
 
+def test_what_arrives_is_what_the_electrodes_saw():
+    rng = np.random.default_rng(3)
+    person = add_noise(simulate(random_heart(rng), 15.0, 500.0, rng, ("I", "II")), "muscle", 28, rng)
+    seen = add_noise(person, "mains50", 32, rng).signal_mv
+    assert np.abs(record_demo(3).signal_mv - seen).max() < 0.51 * NV_PER_LSB / 1e6
+
+
 def test_samples_are_whole_steps_of_the_converter():
     steps = record_demo().signal_mv.astype(np.float64) * 1e6 / NV_PER_LSB
     # Millivolts are kept as float32, a 24-bit mantissa.
@@ -37,18 +51,27 @@ def test_a_lost_packet_leaves_a_gap_of_its_length():
     np.testing.assert_array_equal(whole.signal_mv[kept], torn.signal_mv[kept])
 
 
-def test_packets_may_come_late():
-    steps = np.arange(2 * 3 * PACKET_SAMPLES, dtype=np.int32).reshape(2, -1)
-    packets = [Packet(i, steps[:, i * PACKET_SAMPLES : (i + 1) * PACKET_SAMPLES]) for i in range(3)]
-    np.testing.assert_array_equal(simulator._assemble(packets, 3), simulator._assemble(packets[::-1], 3))
+@pytest.mark.parametrize(
+    ("duration_s", "fs_hz", "n_samples"),
+    [(0.04, 500.0, 20), (1.01, 500.0, 500), (15.0, 250.0, 3750), (3.0, 360.0, 1078)],
+)
+def test_other_lengths_and_rates_are_whole_packets(duration_s, fs_hz, n_samples):
+    record = record_demo(duration_s=duration_s, fs_hz=fs_hz)
+    assert record.signal_mv.shape == (2, n_samples)
+    assert record.fs_hz == fs_hz
+    assert not record.gaps.any()
 
 
-def test_a_packet_out_of_range_is_refused():
-    with pytest.raises(DeviceError):
-        simulator._assemble([Packet(7, np.zeros((2, PACKET_SAMPLES), np.int32))], 3)
+@pytest.mark.parametrize("fs_hz", [2000.0, 333.5])
+def test_a_rate_that_no_recorder_has_is_refused(fs_hz):
+    with pytest.raises(LsemvaeError):
+        record_demo(duration_s=2.0, fs_hz=fs_hz)
 
 
-def test_the_converter_saturates():
-    packet = next(simulator._packets(np.array([[1e6] * PACKET_SAMPLES, [-1e6] * PACKET_SAMPLES])))
-    assert packet.steps[0, 0] == 2**23 - 1
-    assert packet.steps[1, 0] == -(2**23)
+def test_a_demonstration_needs_no_bluetooth():
+    code = (
+        "import sys; from lsemvae_edge.device.simulator import record_demo; record_demo(duration_s=1.0); "
+        "print([name for name in ('bleak', 'bumble', 'asyncio', 'torch', 'scipy') if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
+    assert done.stdout.strip() == "[]"

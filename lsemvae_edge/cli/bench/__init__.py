@@ -6,6 +6,7 @@ from lsemvae_edge.cli.bench import (
     accuracy,
     cost,
     formats,
+    fuzz,
     inputs,
     kills,
     leads,
@@ -35,6 +36,7 @@ PARTS = (
     training,
     prepare,
     kills,
+    fuzz,
 )
 
 

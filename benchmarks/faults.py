@@ -1,0 +1,323 @@
+"""The fault table: what becomes of every sample when something goes wrong between recorder and record.
+
+Real bleak, our transport, drivers and assembler run against virtual recorders on a virtual medium, in real time. The
+recorder plays a signal in which every sample names itself, so that a sample that was never sent, or that
+stands in a wrong place, is found by looking at it.
+"""
+
+import asyncio
+import tempfile
+from collections.abc import Awaitable, Callable
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lsemvae_edge.device import drivers, enrolment
+from lsemvae_edge.device.backend import virtual
+from lsemvae_edge.device.live import LiveRecording, Progress
+from lsemvae_edge.device.radio import Radio
+from lsemvae_edge.device.virtual import shelf
+from lsemvae_edge.device.virtual.air import VirtualAir
+from lsemvae_edge.device.virtual.host import Host
+from lsemvae_edge.device.virtual.medium import Faults
+from lsemvae_edge.errors import LsemvaeError
+from lsemvae_edge.record import Record
+
+DRIVERS = ("open-6l", "lepu-6l", "polar-h10", "kardia-6l")
+"""One of each kind: index and encrypted link, index and checksum, device time alone, nothing."""
+
+ADDRESS = "C0:11:22:33:44:55"
+BEFORE_S, AFTER_S = 4.0, 8.0
+MODULI = (30011, 30013)
+"""Two primes: a sample k shows k in the first lead and a multiple of it in the second, both within 16 bits."""
+FACTOR = 7919
+AT_ONCE = 6
+"""Scenarios that run beside each other; more would make the processor itself a fault."""
+MISPLACED_SAMPLES = 1
+
+Act = Callable[["Stage"], Awaitable[None]]
+
+
+@dataclass
+class Stage:
+    """What a scenario may touch."""
+
+    air: VirtualAir
+    host: Host
+    live: LiveRecording
+    notes: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """One fault.
+
+    Parameters
+    ----------
+    name : str
+    faults : Faults
+        On the way, from `BEFORE_S` on.
+    act : callable, optional
+        What happens at `BEFORE_S`.
+    lasts_s : float
+        How long that takes, before `AFTER_S` more seconds are recorded.
+    clock : float
+        Of the recorder.
+    max_mtu : int
+    """
+
+    name: str
+    faults: Faults = field(default_factory=Faults)
+    act: Act | None = None
+    lasts_s: float = 8.0
+    clock: float = 1.0
+    max_mtu: int = 247
+
+
+@dataclass
+class Row:
+    """What came of a scenario with one driver; counts are samples of one lead."""
+
+    scenario: str
+    driver: str
+    sent: int = 0
+    received: int = 0
+    missing: int = 0
+    false: int = 0
+    misplaced: int = 0
+    recovery_s: float | None = None
+    parts: int = 0
+    operator: list[str] = field(default_factory=list)
+    error: str | None = None
+
+
+def scenarios() -> tuple[Scenario, ...]:
+    """List the faults."""
+    return (
+        Scenario("none"),
+        Scenario("loss 1 %", Faults(loss=0.01)),
+        Scenario("loss 5 %", Faults(loss=0.05)),
+        Scenario("loss 20 %", Faults(loss=0.2)),
+        Scenario("loss in bursts of 10", Faults(loss=0.02, burst=10)),
+        Scenario("duplicates", Faults(duplicate=0.1)),
+        Scenario("reordering", Faults(swap=0.1)),
+        Scenario("corrupted bytes", Faults(corrupt=0.05)),
+        Scenario("half frames", Faults(cut=0.05)),
+        Scenario("connection interval 195 ms", Faults(interval_s=0.195)),
+        Scenario("black-out 2 s", act=_black_out(2.0), lasts_s=2.0),
+        Scenario("black-out 10 s", act=_black_out(10.0), lasts_s=10.0),
+        Scenario("black-out 60 s", act=_black_out(60.0), lasts_s=60.0),
+        Scenario("silent link 3 s", act=_silent(3.0), lasts_s=3.0),
+        Scenario("supervision time-out", act=_supervision),
+        Scenario("recorder restarts", act=_restart),
+        Scenario("clock +500 ppm", clock=1.0005),
+        Scenario("clock -500 ppm", clock=0.9995),
+        Scenario("rate 2 % high", clock=1.02),
+        Scenario("MTU 23", max_mtu=23),
+        Scenario("battery dead", act=_dead, lasts_s=2.0),
+        Scenario("slow consumer 3 s", act=_slow(3.0), lasts_s=3.0),
+        Scenario("another recorder with its name", act=_impostor),
+    )
+
+
+def measure(names: "tuple[str, ...]", seed: int, say: Callable[[str], None]) -> dict[str, Any]:
+    """Run every scenario with every driver named, and count what came of each sample.
+
+    Parameters
+    ----------
+    names : tuple of str
+        Of drivers with a virtual recorder.
+    seed : int
+        Of the faults.
+    say : callable
+        Told after each row.
+
+    Returns
+    -------
+    dict
+        ``rows``, and ``broken``: rows of indexed drivers with integrity in which a sample was false or misplaced.
+    """
+    rows = asyncio.run(_all(names, seed, say))
+    broken = [
+        row
+        for row in rows
+        if (row.false or row.misplaced) and _promises(row.driver)
+    ]  # fmt: skip
+    return {"seed": seed, "rows": [asdict(row) for row in rows], "broken": [asdict(row) for row in broken]}
+
+
+def _promises(name: str) -> bool:
+    description = drivers.get(name).description
+    return description.indexed and description.integrity
+
+
+async def _all(names: tuple[str, ...], seed: int, say: Callable[[str], None]) -> list[Row]:
+    turn = asyncio.Semaphore(AT_ONCE)
+
+    async def one(scenario: Scenario, name: str) -> Row:
+        async with turn:
+            row = await _run(scenario, name, seed)
+        say(
+            f"{row.driver}, {row.scenario}: sent {row.sent}, received {row.received}, missing {row.missing}, "
+            f"false {row.false}, misplaced {row.misplaced}{'' if row.error is None else '; ' + row.error}"
+        )
+        return row
+
+    return list(await asyncio.gather(*(one(scenario, name) for scenario in scenarios() for name in names)))
+
+
+async def _run(scenario: Scenario, name: str, seed: int) -> Row:
+    row = Row(scenario.name, name)
+    recorder = shelf.make(name, named_samples(name))
+    total_s = BEFORE_S + scenario.lasts_s + AFTER_S
+    with tempfile.TemporaryDirectory() as folder:
+        async with VirtualAir(seed) as air, Radio(virtual(await air.adapter(), "virtual")) as radio:
+            host = await air.add(recorder, ADDRESS, clock=scenario.clock, max_mtu=scenario.max_mtu)
+            known = await _enrolled(radio, name)
+            loop = asyncio.get_running_loop()
+            records: list[Record] = []
+            try:
+                async with LiveRecording(radio, known, Path(folder, "journal.lsej"), keep_s=None) as live:
+                    stage = Stage(air, host, live)
+                    begun_s, acted_s, acting = loop.time(), None, None
+                    async for progress in live:
+                        _noted(row, progress, live)
+                        now_s = loop.time() - begun_s
+                        if acting is None and now_s >= BEFORE_S:
+                            air.medium.faults = scenario.faults
+                            acted_s = loop.time()
+                            acting = asyncio.ensure_future(scenario.act(stage) if scenario.act else asyncio.sleep(0))
+                        if acted_s is not None and row.recovery_s is None and _recovered(progress, stage):
+                            row.recovery_s = round(loop.time() - acted_s, 2)
+                        if now_s >= total_s:
+                            break
+                    records = [*live.parts, live.record()]
+            except LsemvaeError as error:
+                row.error = error.message
+                records = [*live.parts, live.record()]
+    _count(row, records)
+    return row
+
+
+def named_samples(name: str, duration_s: float = 300.0) -> Record:
+    """Make a recording in which every sample names itself, see `MODULI`, on the scale of a driver's recorder."""
+    fs_hz, leads, mv_per_lsb = shelf.scale(name)
+    k = np.arange(round(duration_s * fs_hz), dtype=np.int64)
+    rows = [k % MODULI[0], k * FACTOR % MODULI[1]][: len(leads)]
+    return Record(np.stack(rows) * mv_per_lsb, fs_hz, leads)
+
+
+def identified(record: Record, mv_per_lsb: float) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+    """Return for each position which sample stands there (-1: none that was ever sent), and where one stands."""
+    present = ~record.gaps.any(axis=0)
+    steps = np.rint(np.where(record.gaps, 0, record.signal_mv.astype(np.float64)) / mv_per_lsb).astype(np.int64)
+    found = np.full(record.n_samples, -1)
+    if len(record.leads) == 1:
+        valid = (steps[0] >= 0) & (steps[0] < MODULI[0])
+        found[valid] = steps[0][valid]
+        return found, present
+    for turn in range(8):
+        k = steps[0] + turn * MODULI[0]
+        fits = (found < 0) & (steps[0] >= 0) & (steps[0] < MODULI[0]) & (k * FACTOR % MODULI[1] == steps[1])
+        found[fits] = k[fits]
+    return found, present
+
+
+def _count(row: Row, records: list[Record]) -> None:
+    """Add up over parts; each part has its own origin."""
+    _, _, mv_per_lsb = shelf.scale(row.driver)
+    for record in records:
+        if record.n_samples == 0:
+            continue
+        found, present = identified(record, mv_per_lsb)
+        true = present & (found >= 0)
+        if not true.any():
+            row.false += int(present.sum())
+            continue
+        offset = found - np.arange(record.n_samples)
+        values, counts = np.unique(offset[true], return_counts=True)
+        usual = values[np.argmax(counts)]
+        row.parts += 1
+        row.sent += int(found[true].max() - found[true].min()) + 1
+        row.received += int(true.sum())
+        row.missing += int((~present).sum())
+        row.false += int((present & (found < 0)).sum())
+        row.misplaced += int((np.abs(offset[true] - usual) > MISPLACED_SAMPLES).sum())
+
+
+def _noted(row: Row, progress: Progress, live: LiveRecording) -> None:
+    if progress.state == "same_person":
+        live.confirm(True)
+    if progress.message and progress.message not in row.operator:
+        row.operator.append(progress.message)
+
+
+def _recovered(progress: Progress, stage: Stage) -> bool:
+    """Whether samples flow again after they had stopped."""
+    stopped = stage.notes.setdefault("stopped", False)
+    if progress.state in ("no_signal", "reconnecting", "same_person"):
+        stage.notes["stopped"] = True
+    return bool(stopped and progress.state == "recording")
+
+
+async def _enrolled(radio: Radio, name: str) -> enrolment.Enrolled:
+    """Enrol for this run alone, without the operator's file and without a self-test, which is shown elsewhere."""
+    driver = drivers.get(name)
+    sighting = await radio.find(ADDRESS)
+    async with await radio.meet(sighting, driver) as link:
+        return enrolment.Enrolled(
+            ADDRESS, name, sighting.name or name, link.serial, link.bonded, "2026-01-01T00:00:00+00:00", True
+        )
+
+
+# What happens ----------------------------------------------------------------------------------------
+
+
+def _black_out(seconds: float) -> Act:
+    async def act(stage: Stage) -> None:
+        stage.air.medium.black_out(seconds)
+
+    return act
+
+
+def _silent(seconds: float) -> Act:
+    async def act(stage: Stage) -> None:
+        stage.air.medium.faults = replace(stage.air.medium.faults, silent=True)
+        await asyncio.sleep(seconds)
+        stage.air.medium.faults = replace(stage.air.medium.faults, silent=False)
+
+    return act
+
+
+async def _supervision(stage: Stage) -> None:
+    stage.air.medium.drop_links()
+
+
+async def _restart(stage: Stage) -> None:
+    await stage.host.reboot()
+
+
+async def _dead(stage: Stage) -> None:
+    stage.host.switch(False)
+
+
+def _slow(seconds: float) -> Act:
+    async def act(stage: Stage) -> None:
+        # The reader of the queue stops; what arrives meanwhile fills it.
+        stage.live.pause()
+        await asyncio.sleep(seconds)
+        stage.live.go_on()
+
+    return act
+
+
+async def _impostor(stage: Stage) -> None:
+    """Lose the recorder, and put another one with its name and address in its place."""
+    name = stage.live.recorder.driver
+    stage.host.switch(False)
+    await asyncio.sleep(0.2)
+    other = shelf.make(name, named_samples(name), serial="OTHER001")
+    await stage.air.add(other, ADDRESS)
