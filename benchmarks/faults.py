@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 
 from lsemvae_edge.device import drivers, enrolment
 from lsemvae_edge.device.backend import virtual
-from lsemvae_edge.device.live import LiveRecording, Progress
+from lsemvae_edge.device.live import LiveRecording
+from lsemvae_edge.device.progress import Progress
 from lsemvae_edge.device.radio import Radio
 from lsemvae_edge.device.virtual import shelf
 from lsemvae_edge.device.virtual.air import VirtualAir

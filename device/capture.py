@@ -7,7 +7,7 @@ from typing import Protocol
 
 import numpy as np
 
-from lsemvae_edge.device.live import Progress
+from lsemvae_edge.device.progress import Progress
 from lsemvae_edge.leads import LIMB_LEADS, solve_i_ii
 from lsemvae_edge.record import Record
 from lsemvae_edge.screening import assess

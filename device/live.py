@@ -13,7 +13,7 @@ from collections import Counter, deque
 from collections.abc import AsyncIterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Self
 
 from lsemvae_edge.device import drivers
@@ -53,6 +53,8 @@ BACK_OFF_S = (0.0, 0.25, 0.5, 1.0, 2.0, 4.0)
 QUICK_S, LOOK_S = 4.0, 10.0
 EMPTY_PERCENT = 5
 KEPT_PARTS = 16
+NUMBERS = 255
+"""Recording numbers to draw from; the one above is for test signals."""
 CLOCK_SET_AFTER = datetime(2025, 1, 1, tzinfo=UTC)
 """A machine without a battery for its clock starts in the past."""
 
@@ -107,7 +109,7 @@ class LiveRecording:
         self._driver = drivers.get(recorder.driver)
         self._fs_hz, self._duration_s, self._keep_s, self._give_up_s = fs_hz, duration_s, keep_s, give_up_s
         self._clock_set = datetime.now(UTC) > CLOCK_SET_AFTER if clock_set is None else clock_set
-        self._number = secrets.randbelow(255)
+        self._number = secrets.randbelow(NUMBERS)
         self._part = -1
         self._assembler: Assembler | None = None
         self._decoder: Decoder | None = None
@@ -136,7 +138,7 @@ class LiveRecording:
         return self
 
     async def __aexit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        await surely(self._ended())
+        await surely(self._wound_up())
         error = None if self._task is None or self._task.cancelled() else self._task.exception()
         if kind is None and error is not None and not self._told_end:
             raise error
@@ -191,8 +193,10 @@ class LiveRecording:
         UnusableRecordingError
             If nothing was received yet.
         """
-        if self._assembler is None or not self._seconds():
+        seconds = self._seconds()
+        if self._assembler is None or not seconds:
             raise UnusableRecordingError("Nothing was received from the recorder.", "Record again.")
+        skipped = timedelta(seconds=seconds - min(seconds, self._keep_s, seconds if last_s is None else last_s))
         return self._assembler.record(
             last_s,
             meta={
@@ -202,7 +206,7 @@ class LiveRecording:
                 "clock_set": self._clock_set,
                 "received": self._all_counts(),
             },
-            started_at=self._started_at,
+            started_at=None if self._started_at is None else self._started_at + skipped,
             origin="simulated" if self._simulated else "live",
         )
 
@@ -212,13 +216,13 @@ class LiveRecording:
             link = await self._radio.connect(self._recorder, fs_hz=self._fs_hz)
             if link.battery is not None and link.battery < EMPTY_PERCENT:
                 raise BatteryEmptyError(link.name, link.battery)
-            while not await self._recorded(link):
+            while not await self._record_over(link):
                 await link.close()
-                link = await self._again()
+                link = await self._reconnect()
         finally:
-            await surely(self._left(link))
+            await surely(self._finish(link))
 
-    async def _recorded(self, link: Link) -> bool:
+    async def _record_over(self, link: Link) -> bool:
         """Record over one link; return whether the recording is over, and not just the link."""
         now_s = time.monotonic()
         self._simulated = self._simulated or link.simulated
@@ -245,10 +249,12 @@ class LiveRecording:
         """Start the recorder; once more after a stop, if it is still running for an earlier link."""
         self._decoder = self._driver.decoder(link.stream)
         self._begun, self._running, self._cut = True, False, None
-        refusal = await self._asked(link, self._driver.start(link.stream, self._number))
+        # What came before the start is nobody's.
+        self._drain(link)
+        refusal = await self._command(link, self._driver.start(link.stream, self._number))
         if refusal is not None:
-            await self._asked(link, self._driver.stop(link.stream))
-            refusal = await self._asked(link, self._driver.start(link.stream, self._number))
+            await self._command(link, self._driver.stop(link.stream))
+            refusal = await self._command(link, self._driver.start(link.stream, self._number))
         if refusal is None:
             self._running = True
         elif "BATTERY" in refusal:
@@ -256,7 +262,7 @@ class LiveRecording:
         else:
             raise RefusedError(link.name, "start recording", refusal)
 
-    async def _asked(self, link: Link, writes: Sequence[Write]) -> str | None:
+    async def _command(self, link: Link, writes: Sequence[Write]) -> str | None:
         """Write, wait for each answer, and return why the recorder refused; None if it obeyed."""
         for write in writes:
             self._awaited, self._reply = write.request, None
@@ -316,8 +322,9 @@ class LiveRecording:
         self._doubt(now_s)
         same = self._presence.decided(now_s)
         if same is not None and not (same and self._assembler and self._assembler.link_up(link.stream, now_s)):
+            self._running = False
+            await self._command(link, self._driver.stop(link.stream))
             self._new_part(link)
-            await self._asked(link, self._driver.stop(link.stream))
             await self._start(link)
         if self._presence.is_in_question:
             self._set("same_person")
@@ -345,7 +352,7 @@ class LiveRecording:
                 self._reply = event
             case Reply():
                 # Nobody asked: the recorder ended the stream by itself, and says why.
-                self._cut = event.error
+                self._cut = event.error if self._running else None
             case Battery():
                 self._battery = event.percent
             case Contact():
@@ -368,12 +375,17 @@ class LiveRecording:
         if self._presence.is_in_question:
             self._counts["held"] += 1
             return
-        if self._started_at is None:
-            self._started_at = datetime.now(UTC)
         self._add(frame, at_s)
+        if self._started_at is None:
+            self._started_at = datetime.now(UTC) - timedelta(seconds=self._seconds())
 
     def _add(self, event: Event, at_s: float) -> None:
-        if self._assembler is not None and not self._presence.is_in_question:
+        if self._assembler is None or self._link is None or self._presence.is_in_question:
+            return
+        if not self._assembler.add(event, at_s):
+            # It counts anew, and goes on under the same number.
+            self._number -= 1
+            self._new_part(self._link)
             self._assembler.add(event, at_s)
 
     def _new_part(self, link: Link) -> None:
@@ -382,7 +394,7 @@ class LiveRecording:
             with suppress(UnusableRecordingError):
                 self.parts.append(self.record())
         self._part += 1
-        self._number = (self._number + 1) % 255
+        self._number = (self._number + 1) % NUMBERS
         self._assembler = Assembler(
             link.stream,
             recording=self._number,
@@ -392,7 +404,7 @@ class LiveRecording:
         self._assembler.link_up(link.stream, time.monotonic())
         self._started_at, self._presence = None, Presence()
 
-    async def _again(self) -> Link:
+    async def _reconnect(self) -> Link:
         """Find the recorder again, or give up."""
         attempt = 0
         while True:
@@ -412,13 +424,13 @@ class LiveRecording:
             except (NotInRangeError, ConnectionFailedError, BluetoothUnavailableError, LinkLostError):
                 attempt += 1
 
-    async def _left(self, link: Link | None) -> None:
+    async def _finish(self, link: Link | None) -> None:
         """Stop the recorder, take what is still under way, and let go of everything."""
         if link is not None:
             with suppress(DeviceError, TimeoutError):
                 async with asyncio.timeout(STOP_S):
                     if self._begun and not link.lost.is_set():
-                        await self._asked(link, self._driver.stop(link.stream))
+                        await self._command(link, self._driver.stop(link.stream))
             self._drain(link)
             await link.close()
         self._running = False
@@ -426,7 +438,7 @@ class LiveRecording:
             self._journal.end()
         self._set("ended")
 
-    async def _ended(self) -> None:
+    async def _wound_up(self) -> None:
         self.stop()
         if self._task is not None:
             await asyncio.wait({self._task})

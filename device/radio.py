@@ -5,7 +5,7 @@ connecting goes through one `Radio`, one thing at a time.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -99,6 +99,7 @@ class Radio:
         self._adapter = asyncio.Lock()
         self._failures = 0
         self._known: dict[str, Sighting] = {}
+        self._links: dict[str, Link] = {}
 
     async def __aenter__(self) -> Self:
         if not self.backend.virtual:
@@ -148,6 +149,7 @@ class Radio:
             # Its name comes with the scan response, a little later.
             return bool(seen[address].driver and seen[address].name) or loop.time() >= heard_s + SETTLE_S
 
+        await self._free([address])
         seen = await self._watch(within_s, enough)
         if address not in seen:
             raise NotInRangeError(address, within_s)
@@ -191,6 +193,7 @@ class Radio:
             heard_s = heard_s or loop.time()
             return len(known) == 1 or loop.time() >= heard_s + SETTLE_S
 
+        await self._free(known)
         seen = await self._watch(within_s, enough)
         near = sorted((seen[address] for address in known.keys() & seen.keys()), key=lambda one: -one.rssi_dbm)
         if not near:
@@ -294,6 +297,7 @@ class Radio:
                 await self._failed()
             raise
         self._failures = 0
+        self._links[sighting.address] = link
         return link
 
     async def _connected(self, link: Link, sighting: Sighting, attempts: int) -> "BleakClient":
@@ -308,6 +312,18 @@ class Radio:
             backend=self.backend.client,
             **self.backend.options,
         )
+
+    async def _free(self, addresses: Iterable[str]) -> None:
+        """Drop connections that a program which died left with BlueZ: a recorder in one does not advertise."""
+        if self.backend.virtual or not bluez.is_here():
+            return
+        from bleak_retry_connector import close_stale_connections_by_address
+
+        with typed(_ADAPTER):
+            for address in addresses:
+                link = self._links.get(address)
+                if link is None or link.lost.is_set():
+                    await close_stale_connections_by_address(address)
 
     async def _pair(self, link: Link, address: str) -> None:
         with typed(link.name, waited_s=PAIR_S):

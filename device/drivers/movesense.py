@@ -5,8 +5,8 @@ lead, so the lead is called ``chest`` and never enters a table of limb leads: su
 screening has all limb leads masked.
 
 Layouts follow the maker's published protocol and sample firmware; no sensor was at hand. Packets carry no number. They
-are stamped in milliseconds since the sensor started, by which loss is known; the link is not encrypted. Of
-``/Meas/ECG/{rate}`` and ``/Meas/ECG/{rate}/mV`` the first is used: every firmware has it, and its step is the finer one.
+are stamped in milliseconds since the sensor started, by which loss is known; the link is not encrypted. Of the two
+resources ``/Meas/ECG/{rate}`` and ``/Meas/ECG/{rate}/mV`` the first is used: every firmware has it, in finer steps.
 """
 
 import struct

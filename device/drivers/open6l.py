@@ -31,8 +31,8 @@ DATA_HEADER = struct.Struct("<BBIBB")
 CLOCK_MARK = struct.Struct("<IQ")
 """Sample index, microseconds since boot."""
 INFO_HEAD = struct.Struct("<BBIIIIHHBBBHHB")
-"""Major, minor, boot, nV per step as a fraction, full scale in uV, band in mHz and Hz, notch in Hz, electrodes, features,
-test signal in uV and mHz, number of rates."""
+"""Major, minor, boot, nV per step as a fraction, full scale in uV, band in mHz and Hz, notch in Hz, electrodes,
+features, test signal in uV and mHz, number of rates."""
 START_PARAMETERS = struct.Struct("<BBHB")
 """Opcode, request id, rate in Hz, recording; TEST has the same."""
 REPLY = struct.Struct("<BBB")
@@ -243,8 +243,8 @@ def decode_info(data: bytes) -> Info:
     extra = len(data) - at - n_serial
     if extra < 0 or (extra > 0 and head[1] <= MINOR):
         raise UnsupportedRecorderError(f"The recorder's information of {len(data)} bytes contradicts itself.")
-    text = serial.decode("ascii", errors="replace")
-    info = Info(*head, rates_hz=tuple(rates), serial=text)
+    fields: list[Any] = [*head, tuple(rates), serial.decode("ascii", errors="replace")]
+    info = Info(*fields)
     if (wrong := _absurd(info)) is not None:
         raise UnsupportedRecorderError(f"The recorder states {wrong}.")
     return info
@@ -296,7 +296,7 @@ def decode_reply(data: bytes, later_minor: bool = False) -> Reply | Damaged:
 
 
 def packet_samples(fs_hz: float, mtu: int) -> int:
-    """Samples of each lead that a packet holds: what 40 ms bring, or less if the MTU holds less."""
+    """Return how many samples of each lead a packet holds: those of 40 ms, or fewer if the MTU holds fewer."""
     room = (mtu - GATT_HEADER_BYTES - DATA_HEADER.size) // BYTES_PER_PAIR
     return max(min(int(fs_hz * PACKET_S), room), 1)
 

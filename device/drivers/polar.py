@@ -1,7 +1,7 @@
 """Polar H10 chest strap: one lead at 130 Hz, through Polar's measurement data service.
 
-The lead runs across the chest below the breast. It resembles lead I, but it is not lead I, so it is called ``chest`` and
-never enters a table of limb leads: such a recording is read and shown, and a screening has all limb leads masked.
+The lead runs across the chest below the breast. It resembles lead I, but it is not lead I, so it is called ``chest``
+and never enters a table of limb leads: such a recording is read and shown, and a screening has all limb leads masked.
 
 Layouts follow Polar's published measurement data specification and several open readers of it; no strap was at hand.
 Packets carry no number. They are stamped with the strap's clock, by which loss is known; the link is not encrypted.
@@ -90,7 +90,9 @@ class PolarH10(Driver):
             )
         features = reads.get(CONTROL)
         if features is not None and not (len(features) > 1 and features[0] == FEATURES and features[1] & 1 << ECG):
-            raise UnsupportedRecorderError("The strap does not offer its ECG.", "Use a Polar H10, and update its firmware.")
+            raise UnsupportedRecorderError(
+                "The strap does not offer its ECG.", "Use a Polar H10, and update its firmware."
+            )
         return Stream(FS_HZ, LEADS, MV_PER_LSB, packet_samples(mtu) / FS_HZ, clock_modulus_s=CLOCK_MODULUS_S)
 
     def decoder(self, stream: Stream) -> Decoder:
@@ -133,7 +135,7 @@ def decode_answer(data: bytes) -> Reply | Damaged:
 
 
 def packet_samples(mtu: int) -> int:
-    """Samples of a packet; a strap fills what the MTU holds, up to `PACKET_SAMPLES`."""
+    """Return the samples of a packet; a strap fills what the MTU holds, up to `PACKET_SAMPLES`."""
     room = (mtu - GATT_HEADER_BYTES - HEADER.size) // BYTES_PER_SAMPLE
     return max(min(room, PACKET_SAMPLES), 1)
 

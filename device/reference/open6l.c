@@ -15,7 +15,7 @@
 #define PACKETS_A_SECOND 25u
 
 static open6l_status refusal(const open6l *o, const uint8_t *bytes, size_t size);
-static int begin(open6l *o, uint8_t opcode, uint16_t rate_hz, uint8_t recording, uint64_t now_us);
+static int begin(open6l *o, uint8_t opcode, uint16_t rate_hz, uint8_t recording);
 static void rest(open6l *o, uint64_t now_us);
 static void flush(open6l *o);
 static void reply(open6l *o, uint8_t opcode, uint8_t request, open6l_status status);
@@ -88,7 +88,7 @@ uint8_t open6l_write_control(open6l *o, const uint8_t *bytes, size_t size, uint6
         switch (bytes[0]) {
         case OPEN6L_START:
         case OPEN6L_TEST:
-            if (!begin(o, bytes[0], get_u16(bytes + 2), bytes[4], now_us)) {
+            if (!begin(o, bytes[0], get_u16(bytes + 2), bytes[4])) {
                 status = OPEN6L_FAULT;
             }
             break;
@@ -107,6 +107,11 @@ uint8_t open6l_write_control(open6l *o, const uint8_t *bytes, size_t size, uint6
 void open6l_sample(open6l *o, int32_t lead_i, int32_t lead_ii, uint8_t off, uint64_t taken_us)
 {
     const open6l_config *c = o->config;
+    if (o->starting) {
+        /* Nobody counted while the converter was off: the index follows the clock. */
+        o->starting = 0;
+        o->index = o->first = o->next_mark = (uint32_t)(taken_us * o->rate_hz / 1000000u);
+    }
     if (o->state == OPEN6L_RESTING) {
         o->index++;
         return;
@@ -224,7 +229,7 @@ static open6l_status refusal(const open6l *o, const uint8_t *bytes, size_t size)
     return o->port->battery_is_enough(o->context) ? OPEN6L_OK : OPEN6L_LOW_BATTERY;
 }
 
-static int begin(open6l *o, uint8_t opcode, uint16_t rate_hz, uint8_t recording, uint64_t now_us)
+static int begin(open6l *o, uint8_t opcode, uint16_t rate_hz, uint8_t recording)
 {
     unsigned room = rate_hz / PACKETS_A_SECOND;
     unsigned in_mtu = (o->mtu - ATT_HEADER - OPEN6L_DATA_HEADER) / 6u;
@@ -235,8 +240,7 @@ static int begin(open6l *o, uint8_t opcode, uint16_t rate_hz, uint8_t recording,
     room = room > in_mtu ? in_mtu : room;
     room = room > OPEN6L_MAX_SAMPLES ? OPEN6L_MAX_SAMPLES : room;
     if (o->rate_hz != rate_hz) {
-        /* The converter was off, or counted at another rate: the index follows the clock again. */
-        o->index = (uint32_t)(now_us * rate_hz / 1000000u);
+        o->starting = 1;
         o->rate_hz = rate_hz;
     }
     o->state = opcode == OPEN6L_TEST ? OPEN6L_TESTING : OPEN6L_MEASURING;

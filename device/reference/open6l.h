@@ -117,6 +117,7 @@ typedef struct {
     uint8_t held;
     uint8_t status;
     uint8_t dropped;
+    uint8_t starting; /* the converter was started and has not brought a sample yet */
     uint8_t packet[OPEN6L_MAX_DATA];
 } open6l;
 

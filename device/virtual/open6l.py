@@ -96,16 +96,20 @@ class VirtualOpen6L(VirtualRecorder):
         return (self._base_hz, half) if is_offered else (self._base_hz,)
 
     def connected(self, mtu: int) -> None:
+        """Agree on an MTU; what streams keeps its packets' size."""
         self._mtu = mtu
 
     def disconnected(self) -> None:
+        """Stop streaming; the converter runs on."""
         self._rest()
         self._mtu = _SMALLEST_MTU
 
     def read(self, uuid: str) -> bytes:
+        """Return Info."""
         return encode_info(self._info()) if uuid == profile.INFO else b""
 
     def write(self, uuid: str, data: bytes) -> Sequence[Message]:
+        """Obey or refuse a command; return the reply, and before it what a stop still sends."""
         # A value without request id cannot be answered; the attribute protocol refuses it.
         if uuid != profile.CONTROL or len(data) < 2:
             return ()
@@ -115,6 +119,7 @@ class VirtualOpen6L(VirtualRecorder):
         return (_reply(data[0], data[1], status),)
 
     def advance(self, seconds: float) -> Sequence[Message]:
+        """Convert as many samples as fit; return packets, clock marks, and word of a stream that ended."""
         self._now_us += seconds * 1e6
         self._due += seconds * self._fs_hz
         # Sums of ticks fall short of whole samples by rounding.
@@ -126,6 +131,7 @@ class VirtualOpen6L(VirtualRecorder):
         return messages
 
     def reboot(self) -> None:
+        """Begin anew, with another boot id."""
         self._boot = (self._boot + int(self._rng.integers(1, 2**32))) % 2**32
         self._now_us = self._due = 0.0
         self._begin_converting(self._base_hz)

@@ -11,6 +11,7 @@ import pytest
 
 from lsemvae_edge.device import drivers
 from lsemvae_edge.device.driver import Decoder, Description, Driver, Stream, Write
+from lsemvae_edge.device.enrolment import Enrolled
 from lsemvae_edge.device.errors import UnsupportedRecorderError
 from lsemvae_edge.device.events import Battery, Damaged, Frame, Reply
 from lsemvae_edge.device.virtual.recorder import Characteristic, Service, VirtualRecorder
@@ -152,6 +153,46 @@ class TinyRecorder(VirtualRecorder):
         return struct.pack("<IBB", self.index, self.recording, self.off) + np.stack([k, -k], 1).astype("<i2").tobytes()
 
 
+def known(address="C0:11:22:33:44:55", serial="T001", driver="tiny", bonded=False):
+    return Enrolled(address, driver, "Tiny", serial, bonded, "2026-01-01T00:00:00+00:00", True)
+
+
+def positions(record):
+    """Index modulo 1000 of every sample of the tiny recorder, -1 where there is none."""
+    return np.where(record.gaps[0], -1, np.nan_to_num(np.rint(record.signal_mv[0] * 1000), nan=-1)).astype(int)
+
+
+def counts_on(record):
+    """Whether every sample that was received stands where the recorder counted it."""
+    found = positions(record)
+    got = np.flatnonzero(found >= 0)
+    return bool(np.all((found[got] - found[got[0]] - (got - got[0])) % 1000 == 0))
+
+
+@pytest.fixture
+def until():
+    """Function that waits until something holds."""
+
+    async def wait(condition, limit_s=8.0):
+        async with asyncio.timeout(limit_s):
+            while not condition():
+                await asyncio.sleep(0.01)
+
+    return wait
+
+
+@pytest.fixture
+def watched():
+    """Function that reads a recording's progress to its end, and keeps one of each state in the order they came."""
+
+    async def read(recording, seen):
+        async for progress in recording:
+            if not seen or seen[-1].state != progress.state:
+                seen.append(progress)
+
+    return read
+
+
 @pytest.fixture
 def tiny(monkeypatch):
     """The tiny recorder: ``tiny.Recorder``, its drivers known by name, and its numbers."""
@@ -159,6 +200,9 @@ def tiny(monkeypatch):
     monkeypatch.setattr(drivers, "names", lambda: tuple(kinds))
     monkeypatch.setattr(drivers, "get", lambda name: kinds[name]())
     return SimpleNamespace(
+        known=known,
+        positions=positions,
+        counts_on=counts_on,
         Recorder=TinyRecorder,
         Driver=Tiny,
         service=SERVICE,

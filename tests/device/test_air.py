@@ -21,13 +21,7 @@ BATTERY_UUID = "00002a19-0000-1000-8000-00805f9b34fb"
 START, STOP = bytes([1, 5, 9]), bytes([2, 6, 0])
 
 
-async def until(condition, limit_s=5.0):
-    async with asyncio.timeout(limit_s):
-        while not condition():
-            await asyncio.sleep(0.01)
-
-
-async def received(tiny, air, client, n, faults):
+async def received(tiny, air, client, n, faults, until):
     """Return what was sent and its fate, and what arrived, after ``n`` frames were sent with these faults."""
     fates, arrived = [], []
     await client.start_notify(tiny.control, lambda *_: None)
@@ -76,13 +70,13 @@ def test_a_name_too_long_to_advertise_is_refused(tiny, run):
         run(main())
 
 
-def test_faults_do_to_notifications_what_they_are_called(tiny, run):
+def test_faults_do_to_notifications_what_they_are_called(tiny, run, until):
     async def main():
         async with VirtualAir(seed=3) as air:
             await air.add(tiny.Recorder(), ADDRESS)
             async with BleakClient(ADDRESS, backend=(await air.adapter()).client) as client:
                 return [
-                    await received(tiny, air, client, 12, faults)
+                    await received(tiny, air, client, 12, faults, until)
                     for faults in (
                         {"loss": 0.4},
                         {"loss": 0.2, "burst": 3},
@@ -113,12 +107,12 @@ def test_faults_do_to_notifications_what_they_are_called(tiny, run):
     assert paced[1] == [value for value, _ in paced[0]]
 
 
-def test_the_same_seed_fails_alike(tiny, run):
+def test_the_same_seed_fails_alike(tiny, run, until):
     async def main():
         async with VirtualAir(seed=5) as air:
             await air.add(tiny.Recorder(), ADDRESS)
             async with BleakClient(ADDRESS, backend=(await air.adapter()).client) as client:
-                fates, _ = await received(tiny, air, client, 20, {"loss": 0.5})
+                fates, _ = await received(tiny, air, client, 20, {"loss": 0.5}, until)
                 return [fate for _, fate in fates[:20]]
 
     first = run(main())
@@ -149,7 +143,7 @@ def test_the_clock_of_a_recorder_drifts_as_told(tiny, run):
     assert 2.0 < run(main()) < 4.0
 
 
-def test_both_ends_learn_of_a_lost_link_and_meet_again(tiny, run):
+def test_both_ends_learn_of_a_lost_link_and_meet_again(tiny, run, until):
     async def main():
         async with VirtualAir() as air:
             host = await air.add(tiny.Recorder(), ADDRESS)
@@ -166,7 +160,7 @@ def test_both_ends_learn_of_a_lost_link_and_meet_again(tiny, run):
     run(main())
 
 
-def test_a_black_out_leaves_the_link_up_until_supervision_ends_it(tiny, run):
+def test_a_black_out_leaves_the_link_up_until_supervision_ends_it(tiny, run, until):
     async def main():
         async with VirtualAir(supervision_s=0.3) as air:
             host = await air.add(tiny.Recorder(), ADDRESS)
@@ -185,7 +179,7 @@ def test_a_black_out_leaves_the_link_up_until_supervision_ends_it(tiny, run):
     run(main())
 
 
-def test_who_leaves_during_a_black_out_leaves_no_connection_behind(tiny, run):
+def test_who_leaves_during_a_black_out_leaves_no_connection_behind(tiny, run, until):
     async def main():
         async with VirtualAir(supervision_s=60.0) as air:
             host = await air.add(tiny.Recorder(), ADDRESS)
@@ -215,7 +209,7 @@ def test_an_absent_recorder_is_a_time_out_and_the_next_connect_works(tiny, run):
     run(main())
 
 
-def test_a_switched_off_recorder_does_not_answer(tiny, run):
+def test_a_switched_off_recorder_does_not_answer(tiny, run, until):
     async def main():
         async with VirtualAir() as air:
             host = await air.add(tiny.Recorder(), ADDRESS)
@@ -243,7 +237,7 @@ def test_a_second_scan_is_refused_as_bluez_does(tiny, run):
         run(main())
 
 
-def test_callbacks_of_a_lost_link_live_on_until_disconnect_is_called(tiny, run):
+def test_callbacks_of_a_lost_link_live_on_until_disconnect_is_called(tiny, run, until):
     async def main():
         async with VirtualAir() as air:
             await air.add(tiny.Recorder(), ADDRESS)
@@ -319,7 +313,7 @@ def test_an_adapter_that_nobody_serves_is_unavailable(run, tmp_path):
 
 
 @pytest.mark.parametrize("kind", ["tcp", "unix"])
-def test_a_served_adapter_has_one_user_and_forgets_him(tiny, run, tmp_path, kind):
+def test_a_served_adapter_has_one_user_and_forgets_him(tiny, run, tmp_path, kind, until):
     async def main():
         place = "tcp-server:127.0.0.1:0" if kind == "tcp" else f"unix-server:{tmp_path / 'hci'}"
         async with VirtualAir() as air:

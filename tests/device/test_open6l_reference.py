@@ -25,6 +25,7 @@ SCRIPTS = {
     "a recording": (*OPENING, "wait 1000", "write 0205"),
     "the least MTU": ("connect 23", "write 0104f40103", "write 0105fa0003", "wait 60", "write 0206"),
     "an MTU between": ("connect 100", "write 0104f40103", "wait 100"),
+    "an MTU too small for the full rate": ("connect 99", "write 0104f40103", "write 0105fa0003", "wait 100"),
     "refusals": (
         "connect 247",
         *(
