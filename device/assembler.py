@@ -63,7 +63,7 @@ class Assembler:
         capacity = max(round((60.0 if keep_s is None else keep_s) * stream.fs_hz), 1)
         self._ring = _Ring(len(stream.leads), capacity, grows=keep_s is None)
         self._begun = self._was_lost = False
-        self._barrier_end = 0
+        self._barrier = range(0)
         self._off_from: int | None = None
 
     @property
@@ -88,7 +88,7 @@ class Assembler:
             return False
         if self._was_lost and self._ring.length:
             self.counts["reconnects"] += 1
-            self._barrier_end = self._ring.end + round(BARRIER_S * self.stream.fs_hz)
+            self._barrier = range(self._ring.end, self._ring.end + round(BARRIER_S * self.stream.fs_hz))
             self._placer.resume(self._ring.end)
         self._was_lost = False
         return True
@@ -182,8 +182,8 @@ class Assembler:
         self.counts["samples"] += written
         self.counts["duplicate"] += duplicate
         self.counts["late"] += late
-        if at < self._barrier_end:
-            self.counts["blanked"] += self._ring.blank(at, min(at + n, self._barrier_end))
+        # Also where a recorder sends again what was lost: a window never spans a reconnect.
+        self.counts["blanked"] += self._ring.blank(max(at, self._barrier.start), min(at + n, self._barrier.stop))
         if frame.off is not None:
             self._contact(frame.off, at, at + n)
         self.counts["missing"] = self._ring.length - self.counts["samples"] + self.counts["blanked"]

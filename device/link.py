@@ -59,6 +59,8 @@ class Link:
         Notifications dropped because the reader was too far behind.
     lost : asyncio.Event
         Set when the connection is gone.
+    reads : dict of characteristic UUID to bytes
+        What its driver asked for at the start.
     serial, manufacturer : str or None
     battery : int or None
         Percent, as it last said.
@@ -73,6 +75,7 @@ class Link:
         self.overflow = 0
         self.lost = asyncio.Event()
         self.mtu = 0
+        self.reads: dict[str, bytes] = {}
         self.serial: str | None = None
         self.manufacturer: str | None = None
         self.battery: int | None = None
@@ -113,14 +116,14 @@ class Link:
             self.manufacturer = _text(await self._read(MANUFACTURER_UUID))
             self.serial = _text(await self._read(SERIAL_UUID))
             battery = await self._read(BATTERY_UUID)
-            reads = {uuid: value for uuid in description.reads if (value := await self._read(uuid)) is not None}
+            self.reads = {uuid: value for uuid in description.reads if (value := await self._read(uuid)) is not None}
         self.battery = battery[0] if battery else None
         if self.mtu < description.min_mtu:
             raise UnsupportedRecorderError(
                 f"{self.name} and this adapter agree on {self.mtu} bytes a packet; it needs {description.min_mtu}.",
                 "Use another Bluetooth adapter.",
             )
-        self.stream = self.driver.stream(reads, self.mtu, fs_hz)
+        self.stream = self.driver.stream(self.reads, self.mtu, fs_hz)
         self.serial = printable(self.stream.serial) or self.serial
         self.simulated = self.simulated or self.manufacturer == MANUFACTURER
 

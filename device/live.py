@@ -14,7 +14,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from lsemvae_edge.device import drivers
 from lsemvae_edge.device.assembler import Assembler
@@ -35,6 +35,7 @@ from lsemvae_edge.errors import DeviceError, UnusableRecordingError
 from lsemvae_edge.record import Record
 
 if TYPE_CHECKING:
+    from lsemvae_edge.codecs.journal import Counting
     from lsemvae_edge.device.enrolment import Enrolled
     from lsemvae_edge.device.journal import JournalWriter
     from lsemvae_edge.device.radio import Radio
@@ -200,7 +201,7 @@ class LiveRecording:
         return self._assembler.record(
             last_s,
             meta={
-                "device": f"{self._driver.description.title} {self._recorder.serial or self._recorder.name}",
+                "device": self._device,
                 "id": self.id,
                 "part": self._part,
                 "clock_set": self._clock_set,
@@ -210,12 +211,28 @@ class LiveRecording:
             origin="simulated" if self._simulated else "live",
         )
 
+    @property
+    def _device(self) -> str:
+        return f"{self._driver.description.title} {self._recorder.serial or self._recorder.name}"
+
+    def _facts(self, link: Link) -> dict[str, Any]:
+        return {
+            "driver": self._recorder.driver,
+            "device": self._device,
+            "id": self.id,
+            "origin": "simulated" if self._recorder.simulated or link.simulated else "live",
+            "clock_set": self._clock_set,
+            "started_at": datetime.now(UTC).isoformat(),
+        }
+
     async def _run(self) -> None:
         link: Link | None = None
         try:
             link = await self._radio.connect(self._recorder, fs_hz=self._fs_hz)
             if link.battery is not None and link.battery < EMPTY_PERCENT:
                 raise BatteryEmptyError(link.name, link.battery)
+            if self._journal is not None:
+                self._journal.header(self._facts(link))
             while not await self._record_over(link):
                 await link.close()
                 link = await self._reconnect()
@@ -229,6 +246,8 @@ class LiveRecording:
         self._link = link
         self._frame_s = link.stream.frame_s
         self._last_s = self._last_s or now_s
+        if self._journal is not None:
+            self._journal.up(link.stream, link.reads, link.mtu, self._fs_hz)
         if self._assembler is None or not self._assembler.link_up(link.stream, now_s):
             self._new_part(link)
         try:
@@ -242,6 +261,8 @@ class LiveRecording:
             return True
         if self._assembler is not None:
             self._assembler.link_lost(time.monotonic())
+        if self._journal is not None:
+            self._journal.lost()
         self._set("reconnecting")
         return False
 
@@ -249,6 +270,7 @@ class LiveRecording:
         """Start the recorder; once more after a stop, if it is still running for an earlier link."""
         self._decoder = self._driver.decoder(link.stream)
         self._begun, self._running, self._cut = True, False, None
+        self._mark("starting")
         # What came before the start is nobody's.
         self._drain(link)
         refusal = await self._command(link, self._driver.start(link.stream, self._number))
@@ -257,6 +279,7 @@ class LiveRecording:
             refusal = await self._command(link, self._driver.start(link.stream, self._number))
         if refusal is None:
             self._running = True
+            self._mark("counts")
         elif "BATTERY" in refusal:
             raise BatteryEmptyError(link.name, self._charge() or 0)
         else:
@@ -321,6 +344,8 @@ class LiveRecording:
             return False
         self._doubt(now_s)
         same = self._presence.decided(now_s)
+        if same:
+            self._mark("counts")
         if same is not None and not (same and self._assembler and self._assembler.link_up(link.stream, now_s)):
             self._running = False
             await self._command(link, self._driver.stop(link.stream))
@@ -337,7 +362,13 @@ class LiveRecording:
         if self._presence.is_doubted(now_s):
             if self._assembler is not None:
                 self._assembler.link_lost(now_s)
+            self._mark("held")
             self._set("same_person")
+
+    def _mark(self, whether: "Counting") -> None:
+        """Journal from where on samples count."""
+        if self._journal is not None:
+            self._journal.counting(whether)
 
     def _take(self, received: Notification) -> None:
         """Journal first, then decode: a decoder's mistake must not cost the bytes."""
@@ -395,6 +426,8 @@ class LiveRecording:
                 self.parts.append(self.record())
         self._part += 1
         self._number = (self._number + 1) % NUMBERS
+        if self._journal is not None:
+            self._journal.part(self._number)
         self._assembler = Assembler(
             link.stream,
             recording=self._number,

@@ -110,8 +110,7 @@ class VirtualScanner(BaseBleakScanner):
         try:
             await apart(self.central.device.start_scanning(legacy=True, active=self._active))
         except BaseException:
-            self.central.device.remove_listener("advertisement", self._heard)
-            self.central.device.scanning = False
+            await self.stop()
             raise
 
     async def stop(self) -> None:
@@ -192,10 +191,7 @@ class VirtualClient(BaseBleakClient):
         """See `bleak.BleakClient.disconnect`."""
         self.central.ignore(self)
         if self._connection and self.central.alive:
-            try:
-                await apart(self._connection.disconnect())
-            except BaseBumbleError as error:
-                raise BleakError(f"failed to disconnect: {error}") from error
+            await apart(self._connection.disconnect())
         await self._settle()
 
     async def pair(self, *_: Any, **__: Any) -> None:
@@ -358,19 +354,26 @@ class VirtualClient(BaseBleakClient):
 
 
 async def apart(operation: Coroutine[Any, Any, T]) -> T:
-    """Run an operation of bumble as a task of its own, so that a cancellation is never lost.
+    """Run a short operation of bumble to its end, also when this is cancelled meanwhile.
 
-    bumble waits with `asyncio.wait_for`, which in Python 3.11 swallows a cancellation that meets the result.
+    bumble waits with `asyncio.wait_for`, which in Python 3.11 swallows a cancellation that meets the result; and of a
+    command that was cancelled nobody knows whether the controller obeyed.
     """
     task = asyncio.ensure_future(operation)
     try:
         await asyncio.wait({task})
-        if task.cancelled():
-            raise BleakError("The virtual adapter is gone")
-        return task.result()
+    except asyncio.CancelledError:
+        await asyncio.wait({task})
+        raise
     finally:
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
+        if task.done() and not task.cancelled():
+            task.exception()  # seen, also where a cancellation goes first
+    if task.cancelled():
+        raise BleakError("The virtual adapter is gone")
+    try:
+        return task.result()
+    except BaseBumbleError as error:
+        raise BleakError(str(error) or type(error).__name__) from error
 
 
 def _uuid(uuid: UUID) -> str:

@@ -5,6 +5,8 @@ format keeps and loses is written in ``docs/formats.md``.
 """
 
 import os
+from collections.abc import Iterator
+from functools import lru_cache
 from pathlib import Path
 
 from lsemvae_edge.errors import BadInputError, UsageError
@@ -13,7 +15,12 @@ from lsemvae_edge.formats._contract import Format, Hints, Source, load, save
 from lsemvae_edge.formats._units import mv_per_unit
 from lsemvae_edge.record import Record
 
-__all__ = ["FORMATS", "Format", "read", "write"]
+__all__ = ["FORMATS", "GROUP", "Format", "read", "write"]
+
+GROUP = "lsemvae_edge.formats"
+"""Entry-point group under which other packages, and other rooms of this one, offer a `Format`."""
+
+_HEAD_BYTES = 4096
 
 FORMATS: tuple[Format, ...] = (
     native.FORMAT,
@@ -70,7 +77,7 @@ def read(path: str | os.PathLike[str], *, units: str | None = None, fs_hz: float
     """
     hints = _checked_hints(units, fs_hz)
     source = load(_with_header_suffix(path))
-    for entry in FORMATS:
+    for entry in _candidates(source):
         if entry.recognises(source):
             if hints.given and not entry.takes_hints:
                 raise UsageError(
@@ -107,6 +114,32 @@ def write(record: Record, path: str | os.PathLike[str], format: str | None = Non
     entry = _format_to_write(target, format)
     assert entry.encode is not None
     return save(entry.encode(record, target))
+
+
+def _candidates(source: Source) -> Iterator[Format]:
+    """Yield formats in the order in which they are tried, offered ones only for what is no text."""
+    yield from FORMATS[:-1]
+    if b"\0" in source.data[:_HEAD_BYTES]:
+        yield from _offered()
+    yield FORMATS[-1]
+
+
+@lru_cache(maxsize=1)
+def _offered() -> tuple[Format, ...]:
+    from importlib.metadata import entry_points
+
+    found = []
+    for entry in entry_points(group=GROUP):
+        try:
+            offered = entry.load()
+        except ImportError as error:
+            raise UsageError(
+                f"The file format {entry.name} cannot be loaded: {error}.", "Install its package again, or remove it."
+            ) from error
+        if not isinstance(offered, Format):
+            raise UsageError(f"The file format {entry.name} is no Format.", "Remove its package.")
+        found.append(offered)
+    return tuple(found)
 
 
 def _checked_hints(units: str | None, fs_hz: float | None) -> Hints:
