@@ -6,7 +6,9 @@ stands in a wrong place, is found by looking at it.
 """
 
 import asyncio
+import os
 import tempfile
+import time
 from collections.abc import Awaitable, Callable
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -17,6 +19,8 @@ from numpy.typing import NDArray
 
 from lsemvae_edge.device import drivers, enrolment
 from lsemvae_edge.device.backend import virtual
+from lsemvae_edge.device.journal import JournalWriter
+from lsemvae_edge.device.link import BACKLOG
 from lsemvae_edge.device.live import LiveRecording
 from lsemvae_edge.device.progress import Progress
 from lsemvae_edge.device.radio import Radio
@@ -35,6 +39,9 @@ BEFORE_S, AFTER_S = 4.0, 8.0
 MODULI = (30011, 30013)
 """Two primes: a sample k shows k in the first lead and a multiple of it in the second, both within 16 bits."""
 FACTOR = 7919
+LONE_FACTOR = 37
+"""With one lead, sample k shows this multiple of k."""
+GIVE_UP_S = 90.0
 AT_ONCE = 6
 """Scenarios that run beside each other; more would make the processor itself a fault."""
 MISPLACED_SAMPLES = 1
@@ -46,6 +53,7 @@ Act = Callable[["Stage"], Awaitable[None]]
 class Stage:
     """What a scenario may touch."""
 
+    driver: str
     air: VirtualAir
     host: Host
     live: LiveRecording
@@ -67,7 +75,10 @@ class Scenario:
         How long that takes, before `AFTER_S` more seconds are recorded.
     clock : float
         Of the recorder.
-    max_mtu : int
+    max_mtu, backlog : int
+        See `VirtualAir.add` and `Radio`.
+    alone : bool
+        It holds up the whole process, so it runs when nothing else does.
     """
 
     name: str
@@ -76,6 +87,8 @@ class Scenario:
     lasts_s: float = 8.0
     clock: float = 1.0
     max_mtu: int = 247
+    backlog: int = BACKLOG
+    alone: bool = False
 
 
 @dataclass
@@ -119,12 +132,14 @@ def scenarios() -> tuple[Scenario, ...]:
         Scenario("rate 2 % high", clock=1.02),
         Scenario("MTU 23", max_mtu=23),
         Scenario("battery dead", act=_dead, lasts_s=2.0),
-        Scenario("slow consumer 3 s", act=_slow(3.0), lasts_s=3.0),
+        Scenario("slow consumer 3 s", act=_slow(3.0), lasts_s=3.0, backlog=20, alone=True),
         Scenario("another recorder with its name", act=_impostor),
     )
 
 
-def measure(names: "tuple[str, ...]", seed: int, say: Callable[[str], None]) -> dict[str, Any]:
+def measure(
+    names: tuple[str, ...], seed: int, say: Callable[[str], None], begins: tuple[str, ...] = ("",)
+) -> dict[str, Any]:
     """Run every scenario with every driver named, and count what came of each sample.
 
     Parameters
@@ -135,13 +150,19 @@ def measure(names: "tuple[str, ...]", seed: int, say: Callable[[str], None]) -> 
         Of the faults.
     say : callable
         Told after each row.
+    begins : tuple of str
+        Only scenarios whose name begins with one of these.
 
     Returns
     -------
     dict
         ``rows``, and ``broken``: rows of indexed drivers with integrity in which a sample was false or misplaced.
     """
-    rows = asyncio.run(_all(names, seed, say))
+    from lsemvae_edge.device.drivers.kardia import START_VARIABLE
+    from lsemvae_edge.device.virtual.kardia import STAND_IN_COMMAND
+
+    os.environ.setdefault(START_VARIABLE, STAND_IN_COMMAND.hex())
+    rows = asyncio.run(_all([one for one in scenarios() if one.name.startswith(begins)], names, seed, say))
     broken = [
         row
         for row in rows
@@ -150,12 +171,28 @@ def measure(names: "tuple[str, ...]", seed: int, say: Callable[[str], None]) -> 
     return {"seed": seed, "rows": [asdict(row) for row in rows], "broken": [asdict(row) for row in broken]}
 
 
+def table(figures: dict[str, Any]) -> str:
+    """Lay the rows out as text."""
+    lines = [
+        f"{'fault':31} {'driver':10} {'sent':>7} {'received':>8} {'missing':>7} {'false':>5} {'misplaced':>9} "
+        f"{'back after':>10}  what the operator saw"
+    ]
+    for row in figures["rows"]:
+        back = "" if row["recovery_s"] is None else f"{row['recovery_s']:.2f} s"
+        seen = " / ".join([*row["operator"], *([row["error"]] if row["error"] else [])])
+        lines.append(
+            f"{row['scenario']:31} {row['driver']:10} {row['sent']:7} {row['received']:8} {row['missing']:7} "
+            f"{row['false']:5} {row['misplaced']:9} {back:>10}  {seen}"
+        )
+    return "\n".join(lines)
+
+
 def _promises(name: str) -> bool:
     description = drivers.get(name).description
     return description.indexed and description.integrity
 
 
-async def _all(names: tuple[str, ...], seed: int, say: Callable[[str], None]) -> list[Row]:
+async def _all(chosen: list[Scenario], names: tuple[str, ...], seed: int, say: Callable[[str], None]) -> list[Row]:
     turn = asyncio.Semaphore(AT_ONCE)
 
     async def one(scenario: Scenario, name: str) -> Row:
@@ -167,7 +204,12 @@ async def _all(names: tuple[str, ...], seed: int, say: Callable[[str], None]) ->
         )
         return row
 
-    return list(await asyncio.gather(*(one(scenario, name) for scenario in scenarios() for name in names)))
+    together = [(scenario, name) for scenario in chosen if not scenario.alone for name in names]
+    rows = list(await asyncio.gather(*(one(*pair) for pair in together)))
+    for scenario in chosen:
+        if scenario.alone:
+            rows += [await one(scenario, name) for name in names]
+    return rows
 
 
 async def _run(scenario: Scenario, name: str, seed: int) -> Row:
@@ -175,14 +217,17 @@ async def _run(scenario: Scenario, name: str, seed: int) -> Row:
     recorder = shelf.make(name, named_samples(name))
     total_s = BEFORE_S + scenario.lasts_s + AFTER_S
     with tempfile.TemporaryDirectory() as folder:
-        async with VirtualAir(seed) as air, Radio(virtual(await air.adapter(), "virtual")) as radio:
+        async with (
+            VirtualAir(seed) as air,
+            Radio(virtual(await air.adapter(), "virtual"), backlog=scenario.backlog) as radio,
+        ):
             host = await air.add(recorder, ADDRESS, clock=scenario.clock, max_mtu=scenario.max_mtu)
             known = await _enrolled(radio, name)
             loop = asyncio.get_running_loop()
-            records: list[Record] = []
             try:
-                async with LiveRecording(radio, known, Path(folder, "journal.lsej"), keep_s=None) as live:
-                    stage = Stage(air, host, live)
+                journal = JournalWriter(Path(folder, "journal.lsej"))
+                async with LiveRecording(radio, known, journal=journal, give_up_s=GIVE_UP_S) as live:
+                    stage = Stage(name, air, host, live)
                     begun_s, acted_s, acting = loop.time(), None, None
                     async for progress in live:
                         _noted(row, progress, live)
@@ -195,20 +240,19 @@ async def _run(scenario: Scenario, name: str, seed: int) -> Row:
                             row.recovery_s = round(loop.time() - acted_s, 2)
                         if now_s >= total_s:
                             break
-                    records = [*live.parts, live.record()]
             except LsemvaeError as error:
                 row.error = error.message
-                records = [*live.parts, live.record()]
+            records = [*live.parts, live.record()]
     _count(row, records)
     return row
 
 
 def named_samples(name: str, duration_s: float = 300.0) -> Record:
     """Make a recording in which every sample names itself, see `MODULI`, on the scale of a driver's recorder."""
-    fs_hz, leads, mv_per_lsb = shelf.scale(name)
-    k = np.arange(round(duration_s * fs_hz), dtype=np.int64)
-    rows = [k % MODULI[0], k * FACTOR % MODULI[1]][: len(leads)]
-    return Record(np.stack(rows) * mv_per_lsb, fs_hz, leads)
+    stream = shelf.stream(name)
+    k = np.arange(round(duration_s * stream.fs_hz), dtype=np.int64)
+    rows = [k * LONE_FACTOR] if len(stream.leads) == 1 else [k % MODULI[0], k * FACTOR % MODULI[1]]
+    return Record(np.stack(rows) * stream.mv_per_lsb, stream.fs_hz, stream.leads)
 
 
 def identified(record: Record, mv_per_lsb: float) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
@@ -217,8 +261,8 @@ def identified(record: Record, mv_per_lsb: float) -> tuple[NDArray[np.int64], ND
     steps = np.rint(np.where(record.gaps, 0, record.signal_mv.astype(np.float64)) / mv_per_lsb).astype(np.int64)
     found = np.full(record.n_samples, -1)
     if len(record.leads) == 1:
-        valid = (steps[0] >= 0) & (steps[0] < MODULI[0])
-        found[valid] = steps[0][valid]
+        fits = (steps[0] >= 0) & (steps[0] % LONE_FACTOR == 0)
+        found[fits] = steps[0][fits] // LONE_FACTOR
         return found, present
     for turn in range(8):
         k = steps[0] + turn * MODULI[0]
@@ -229,7 +273,7 @@ def identified(record: Record, mv_per_lsb: float) -> tuple[NDArray[np.int64], ND
 
 def _count(row: Row, records: list[Record]) -> None:
     """Add up over parts; each part has its own origin."""
-    _, _, mv_per_lsb = shelf.scale(row.driver)
+    mv_per_lsb = shelf.stream(row.driver).mv_per_lsb
     for record in records:
         if record.n_samples == 0:
             continue
@@ -307,18 +351,14 @@ async def _dead(stage: Stage) -> None:
 
 def _slow(seconds: float) -> Act:
     async def act(stage: Stage) -> None:
-        # The reader of the queue stops; what arrives meanwhile fills it.
-        stage.live.pause()
-        await asyncio.sleep(seconds)
-        stage.live.go_on()
+        # Nothing in this process gets a turn; then everything arrives at once, more than the queue holds.
+        time.sleep(seconds)
 
     return act
 
 
 async def _impostor(stage: Stage) -> None:
     """Lose the recorder, and put another one with its name and address in its place."""
-    name = stage.live.recorder.driver
     stage.host.switch(False)
     await asyncio.sleep(0.2)
-    other = shelf.make(name, named_samples(name), serial="OTHER001")
-    await stage.air.add(other, ADDRESS)
+    await stage.air.add(shelf.make(stage.driver, named_samples(stage.driver), serial="OTHER001"), ADDRESS)

@@ -5,6 +5,8 @@ changes it further. A target may raise this package's own errors and nothing els
 `RSS_LIMIT_MB`, or when one input takes longer than `TIMEOUT_S`.
 """
 
+import contextlib
+import os
 import re
 import struct
 import subprocess
@@ -72,9 +74,7 @@ def seeds(name: str) -> Iterator[bytes]:
     """Yield valid inputs to begin from."""
     kind, _, what = name.partition(":")
     if kind == "driver":
-        from lsemvae_edge.benchmarks import bluetooth
-
-        wire = bluetooth.wire(what)
+        wire = _wire(what)
         uuids = list(wire.driver.description.notifies)
         arrivals = [arrival for arrival in _fed(wire) if arrival.uuid in uuids]
         for first in range(0, min(len(arrivals), 24), 4):
@@ -89,10 +89,9 @@ def seeds(name: str) -> Iterator[bytes]:
 
 def _driver(name: str) -> Callable[[], Target]:
     def make() -> Target:
-        from lsemvae_edge.benchmarks import bluetooth
         from lsemvae_edge.device.events import Frame
 
-        wire = bluetooth.wire(name)
+        wire = _wire(name)
         driver, uuids = wire.driver, wire.driver.description.notifies
 
         def run(data: bytes) -> None:
@@ -117,45 +116,75 @@ def _driver(name: str) -> Callable[[], Target]:
     return make
 
 
+def _wire(name: str) -> Any:
+    from lsemvae_edge.device import drivers
+    from lsemvae_edge.device.drivers.kardia import START_VARIABLE
+    from lsemvae_edge.device.virtual import shelf
+    from lsemvae_edge.device.virtual.kardia import STAND_IN_COMMAND
+    from lsemvae_edge.device.virtual.wire import Wire
+
+    os.environ.setdefault(START_VARIABLE, STAND_IN_COMMAND.hex())
+    return Wire(shelf.make(name, shelf.person(2.0, 0)), drivers.get(name))
+
+
 def _read(driver: Any, data: bytes) -> None:
-    try:
+    with contextlib.suppress(LsemvaeError):
         driver.stream(dict.fromkeys(driver.description.reads, data), 247)
-    except LsemvaeError:
-        pass
 
 
 def _er3() -> Target:
     from lsemvae_edge.codecs import lepu
 
-    return _typed(lambda data: lepu.decode_file(data))
+    # Also with a checksum that fits: no fuzzer finds one by itself, and what lies behind it is what is to be tried.
+    return _typed(lepu.decode_file, lambda data: lepu.decode_file(_sealed_er3(data)))
 
 
 def _journal() -> Target:
     from lsemvae_edge.codecs import journal
+    from lsemvae_edge.device.replay import decoded
 
-    return _typed(lambda data: list(journal.decode(data)))
+    return _typed(
+        lambda data: decoded(journal.decode(data)), lambda data: decoded(journal.decode(_sealed_journal(data)))
+    )
 
 
 def _native() -> Target:
     from lsemvae_edge.formats import native
 
-    return _typed(lambda data: native.decode(data))
+    return _typed(native.decode)
 
 
 def _atc() -> Target:
     from lsemvae_edge.codecs import atc
 
-    return _typed(lambda data: atc.decode(data))
+    return _typed(atc.decode)
 
 
-def _typed(decode: Callable[[bytes], object]) -> Target:
+def _typed(*decoders: Callable[[bytes], object]) -> Target:
     def run(data: bytes) -> None:
-        try:
-            decode(data)
-        except LsemvaeError:
-            pass
+        for decode in decoders:
+            with contextlib.suppress(LsemvaeError):
+                decode(data)
 
     return run
+
+
+def _sealed_er3(data: bytes) -> bytes:
+    from lsemvae_edge.codecs import lepu
+
+    return lepu.sealed(data[:-20], len(data) // 1000)
+
+
+def _sealed_journal(data: bytes) -> bytes:
+    from lsemvae_edge.codecs import journal
+
+    made, at = bytearray(journal.MAGIC), len(journal.MAGIC)
+    while at + 2 <= len(data):
+        kind, length = data[at] % len(journal.KINDS), data[at + 1]
+        content = data[at + 2 : at + 2 + length]
+        made += journal.encode(journal.Entry(journal.KINDS[kind], at, content))
+        at += 2 + length
+    return bytes(made)
 
 
 # Inputs to begin from --------------------------------------------------------------------------------
@@ -181,9 +210,20 @@ def _er3_files() -> Iterator[bytes]:
 
 
 def _journals() -> Iterator[bytes]:
-    from lsemvae_edge.benchmarks import bluetooth
 
-    yield bluetooth.short_journal()
+    from lsemvae_edge.device.journal import JournalWriter
+
+    wire = _wire("open-6l")
+    with tempfile.TemporaryDirectory() as folder:
+        journal = JournalWriter(Path(folder, "seed.lsej"))
+        journal.header({"driver": "open-6l", "device": "seed", "id": "seed", "origin": "simulated"})
+        journal.up(wire.stream, wire.reads, 247, None)
+        journal.part(1)
+        journal.counting("counts")
+        for arrival in wire.record(0.1):
+            journal.write(round(1e9 * arrival.at_s), arrival.uuid, arrival.data)
+        journal.end()
+        yield journal.path.read_bytes()
 
 
 def _natives() -> Iterator[bytes]:

@@ -1,4 +1,4 @@
-"""What a recorder's coding does to a result: every recording of fold 9, played through a recorder, against the file itself.
+"""What a recorder's coding does to a result: fold 9, played through a recorder, against the files themselves.
 
 No radio takes part: a virtual recorder and its driver are joined in memory, and the assembler puts the samples in
 their places.

@@ -2,7 +2,7 @@
 
 What arrives was taken at least so long ago as the way takes, and often longer; so of every second only the earliest
 arrival counts, and a line through those (Theil-Sen: the median of the slopes between them) is the clock. Memory is
-constant: when there are too many points, every second one goes.
+constant.
 """
 
 from typing import Any
@@ -16,7 +16,102 @@ SURE_S = 20.0
 """Seconds of signal from which the fit is believed."""
 NOMINAL_WITHIN = 0.002
 """A measured rate that differs by less from the nominal one is drift, and the nominal rate stays."""
-ROUNDED_HZ = 0.1
+SURE_SIGMAS = 4.0
+"""So many standard errors of the fit must the difference have, too."""
+RATE_DECIMALS = 1
+BIN_S = 1.0
+
+_MAD_TO_SIGMA = 1.4826
+
+
+class Envelope:
+    """The line below lateness: when samples arrive if nothing holds them up.
+
+    Parameters
+    ----------
+    bin_s : float
+        Of each bin only the least lateness counts.
+    max_points : int
+        Bins kept.
+    forgets : bool
+        With too many bins the oldest goes; otherwise every second one, and bins become twice as long, so that they
+        always span the whole recording.
+    """
+
+    def __init__(self, bin_s: float, max_points: int, forgets: bool) -> None:
+        self._bin_s, self._max_points, self._forgets = bin_s, max_points, forgets
+        self._points: list[tuple[float, float]] = []
+        self._bin: int | None = None
+        self._least = (0.0, 0.0)
+        self._sum_s, self._n = 0.0, 0
+        self._delay_s, self._n_delays = 0.0, 0
+        self._line: tuple[float, float, float] | None = None
+
+    @property
+    def span_s(self) -> float:
+        """From the first bin to the newest that is full."""
+        return self._points[-1][0] - self._points[0][0] if self._points else 0.0
+
+    @property
+    def n_points(self) -> int:
+        """Bins that are full."""
+        return len(self._points)
+
+    @property
+    def mean_delay_s(self) -> float:
+        """Mean lateness beyond the least of each bin."""
+        return self._delay_s / self._n_delays if self._n_delays else 0.0
+
+    def add(self, at_s: float, late_s: float) -> None:
+        """Take an arrival.
+
+        Parameters
+        ----------
+        at_s : float
+            Time by the samples' own count; grows from call to call.
+        late_s : float
+            How much later than that it arrived.
+        """
+        which = int(at_s / self._bin_s)
+        if which != self._bin:
+            self._close()
+            self._bin, self._least = which, (at_s, late_s)
+        elif late_s < self._least[1]:
+            self._least = (at_s, late_s)
+        self._sum_s += late_s
+        self._n += 1
+
+    def pause(self) -> None:
+        """Leave out the bin under way."""
+        self._bin, self._sum_s, self._n = None, 0.0, 0
+
+    def line(self) -> tuple[float, float, float] | None:
+        """Return offset (s), slope (s/s) and the slope's standard error; None with fewer than two bins."""
+        if self._line is None and len(self._points) >= 2:
+            at_s, late_s = np.asarray(self._points).T
+            half = at_s.size // 2
+            # Pairs half the recording apart: as robust as all pairs, and never a hundred thousand of them.
+            slope = float(median((late_s[-half:] - late_s[:half]) / (at_s[-half:] - at_s[:half])))
+            rest = late_s - slope * at_s
+            offset = float(median(rest))
+            spread = _MAD_TO_SIGMA * float(median(np.abs(rest - offset)))
+            self._line = offset, slope, spread / (float(np.std(at_s)) * at_s.size**0.5)
+        return self._line
+
+    def _close(self) -> None:
+        if self._bin is None:
+            return
+        self._points.append(self._least)
+        self._delay_s += self._sum_s - self._n * self._least[1]
+        self._n_delays += self._n
+        self._sum_s, self._n = 0.0, 0
+        self._line = None
+        if len(self._points) > self._max_points:
+            if self._forgets:
+                del self._points[0]
+            else:
+                self._points = self._points[::2]
+                self._bin_s *= 2
 
 
 class RateFit:
@@ -29,80 +124,58 @@ class RateFit:
 
     def __init__(self, nominal_hz: float) -> None:
         self.nominal_hz = nominal_hz
-        self._points: list[tuple[float, float]] = []
-        self._spacing = round(nominal_hz)
-        self._bin: int | None = None
-        self._best: tuple[float, float] | None = None
+        self._envelope = Envelope(BIN_S, MAX_POINTS, forgets=False)
+        self._origin: tuple[int, float] | None = None
         self._marks: list[tuple[int, float]] = []
-        self._late_s = 0.0
-        self._measured: float | None = None
-        self._at_n_points = 0
 
     def arrived(self, end: int, at_s: float) -> None:
-        """Take notice that sample ``end`` (exclusive) had been taken at ``at_s``."""
-        lateness_s = at_s - end / self.nominal_hz
-        which = end // self._spacing
-        if which != self._bin:
-            if self._best is not None:
-                self._keep(self._best)
-            self._bin, self._best = which, (end, lateness_s)
-        elif self._best is None or lateness_s < self._best[1]:
-            self._best = (end, lateness_s)
-        else:
-            self._late_s = max(self._late_s, lateness_s - self._best[1])
+        """Take notice that sample ``end`` (exclusive) had been taken at ``at_s``; ``end`` grows from call to call."""
+        if self._origin is None:
+            self._origin = end, at_s
+        sample_s = (end - self._origin[0]) / self.nominal_hz
+        self._envelope.add(sample_s, at_s - self._origin[1] - sample_s)
 
     def mark(self, index: int, device_time_s: float) -> None:
         """Take notice of the recorder's own clock at a sample."""
+        if self._marks and (index < self._marks[-1][0] or device_time_s < self._marks[-1][1]):
+            self._marks.clear()  # the index wrapped
         self._marks = [*self._marks[:1], (index, device_time_s)]
 
     def pause(self) -> None:
         """Leave the second under way out, for the link was lost in it."""
-        self._bin = self._best = None
+        self._envelope.pause()
 
     @property
     def fs_hz(self) -> float:
         """The rate to go by: nominal, unless the fit is sure that it is another."""
-        measured = self.measured_hz
-        if measured is None or abs(measured / self.nominal_hz - 1) <= NOMINAL_WITHIN:
+        measured, line = self.measured_hz, self._envelope.line()
+        if measured is None or line is None:
             return self.nominal_hz
-        return round(measured / ROUNDED_HZ) * ROUNDED_HZ
+        _, slope, error = line
+        if abs(measured / self.nominal_hz - 1) <= NOMINAL_WITHIN or abs(slope) <= SURE_SIGMAS * error:
+            return self.nominal_hz
+        return round(measured, RATE_DECIMALS)
 
     @property
     def measured_hz(self) -> float | None:
         """The rate by the host's clock; None before it is sure."""
-        if len(self._points) < 4 or (self._points[-1][0] - self._points[0][0]) < SURE_S * self.nominal_hz:
+        if self._envelope.span_s < SURE_S:
             return None
-        if self._at_n_points != len(self._points):
-            self._measured, self._at_n_points = self._fitted(), len(self._points)
-        return self._measured
+        line = self._envelope.line()
+        if line is None or line[1] <= -0.5:
+            return None
+        return self.nominal_hz / (1 + line[1])
 
     def facts(self) -> dict[str, Any]:
-        """Return nominal and measured rate, drift in parts a million, and the longest delay; plain JSON values."""
+        """Return nominal and measured rate, drift in parts a million, and the mean delay; plain JSON values."""
         measured = self.measured_hz
-        drift_ppm = None if measured is None else round(1e6 * (measured / self.nominal_hz - 1), 1)
         facts = {
             "nominal_hz": self.nominal_hz,
             "measured_hz": None if measured is None else round(measured, 4),
-            "drift_ppm": drift_ppm,
-            "jitter_ms": round(1e3 * self._late_s, 1),
+            "drift_ppm": None if measured is None else round(1e6 * (measured / self.nominal_hz - 1), 1),
+            "jitter_ms": round(1e3 * self._envelope.mean_delay_s, 1),
         }
         if len(self._marks) == 2 and self._marks[1][1] - self._marks[0][1] > SURE_S:
             (first, begun_s), (last, ended_s) = self._marks
             facts["by_its_own_clock_hz"] = round((last - first) / (ended_s - begun_s), 4)
         return facts
-
-    def _keep(self, point: tuple[float, float]) -> None:
-        self._points.append(point)
-        if len(self._points) > MAX_POINTS:
-            self._points = self._points[::2]
-            self._spacing *= 2
-            self._bin = None
-
-    def _fitted(self) -> float:
-        """Slope of lateness over position; the rate is what makes it flat."""
-        points = np.asarray(self._points)
-        half = len(points) // 2
-        # Pairs half the recording apart: as robust, and not a million of them.
-        step = points[half : 2 * half] - points[:half]
-        slope = float(median(step[:, 1] / step[:, 0]))
-        return self.nominal_hz / (1 + slope * self.nominal_hz)

@@ -52,7 +52,7 @@ class Link:
     Attributes
     ----------
     stream : Stream
-        What its driver understood.
+        What its driver understood of ``reads`` and ``mtu``.
     notifications : asyncio.Queue of Notification or None
         What arrived and was not read yet; None where the link was lost.
     overflow : int
@@ -61,6 +61,8 @@ class Link:
         Set when the connection is gone.
     reads : dict of characteristic UUID to bytes
         What its driver asked for at the start.
+    reads : dict of str to bytes
+    mtu : int
     serial, manufacturer : str or None
     battery : int or None
         Percent, as it last said.
@@ -75,6 +77,7 @@ class Link:
         self.overflow = 0
         self.lost = asyncio.Event()
         self.mtu = 0
+        self.reads: dict[str, bytes] = {}
         self.reads: dict[str, bytes] = {}
         self.serial: str | None = None
         self.manufacturer: str | None = None

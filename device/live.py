@@ -8,17 +8,14 @@ it is the same person.
 import asyncio
 import secrets
 import time
-import uuid
-from collections import Counter, deque
+from collections import deque
 from collections.abc import AsyncIterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Self
 
 from lsemvae_edge.device import drivers
-from lsemvae_edge.device.assembler import Assembler
-from lsemvae_edge.device.driver import Decoder, Write
+from lsemvae_edge.device.driver import Write
 from lsemvae_edge.device.errors import (
     BatteryEmptyError,
     BluetoothUnavailableError,
@@ -27,17 +24,15 @@ from lsemvae_edge.device.errors import (
     NotInRangeError,
     RefusedError,
 )
-from lsemvae_edge.device.events import Battery, Contact, Event, Frame, Reply
-from lsemvae_edge.device.link import Link, Notification, surely
-from lsemvae_edge.device.presence import Presence
+from lsemvae_edge.device.intake import NUMBERS, Intake
+from lsemvae_edge.device.journal import JournalWriter
+from lsemvae_edge.device.link import Link, surely
 from lsemvae_edge.device.progress import Progress, State, message
-from lsemvae_edge.errors import DeviceError, UnusableRecordingError
+from lsemvae_edge.errors import DeviceError
 from lsemvae_edge.record import Record
 
 if TYPE_CHECKING:
-    from lsemvae_edge.codecs.journal import Counting
     from lsemvae_edge.device.enrolment import Enrolled
-    from lsemvae_edge.device.journal import JournalWriter
     from lsemvae_edge.device.radio import Radio
 
 KEEP_S = 600.0
@@ -52,12 +47,8 @@ STOP_S = 2.0
 PROGRESS_S = 0.2
 BACK_OFF_S = (0.0, 0.25, 0.5, 1.0, 2.0, 4.0)
 QUICK_S, LOOK_S = 4.0, 10.0
+"""So long a reconnect may take: the first one, straight to where the recorder was; later ones, which look for it."""
 EMPTY_PERCENT = 5
-KEPT_PARTS = 16
-NUMBERS = 255
-"""Recording numbers to draw from; the one above is for test signals."""
-CLOCK_SET_AFTER = datetime(2025, 1, 1, tzinfo=UTC)
-"""A machine without a battery for its clock starts in the past."""
 
 
 class LiveRecording:
@@ -96,42 +87,33 @@ class LiveRecording:
         radio: "Radio",
         recorder: "Enrolled",
         *,
-        journal: "JournalWriter | None" = None,
+        journal: JournalWriter | None = None,
         fs_hz: float | None = None,
         duration_s: float | None = None,
         keep_s: float = KEEP_S,
         give_up_s: float = GIVE_UP_S,
         clock_set: bool | None = None,
     ) -> None:
-        self.id = uuid.uuid4().hex
-        self.parts: deque[Record] = deque(maxlen=KEPT_PARTS)
-        """Earlier parts, which belong to another person, or to the recorder before it restarted."""
-        self._radio, self._recorder, self._journal = radio, recorder, journal
+        self._radio, self._recorder = radio, recorder
         self._driver = drivers.get(recorder.driver)
-        self._fs_hz, self._duration_s, self._keep_s, self._give_up_s = fs_hz, duration_s, keep_s, give_up_s
-        self._clock_set = datetime.now(UTC) > CLOCK_SET_AFTER if clock_set is None else clock_set
-        self._number = secrets.randbelow(NUMBERS)
-        self._part = -1
-        self._assembler: Assembler | None = None
-        self._decoder: Decoder | None = None
-        self._started_at: datetime | None = None
-        self._simulated = recorder.simulated
+        self._fs_hz, self._duration_s, self._give_up_s = fs_hz, duration_s, give_up_s
+        self._intake = Intake(self._driver, recorder, secrets.randbelow(NUMBERS), journal, keep_s, clock_set)
         self._state: State = "connecting"
-        self._off: frozenset[str] = frozenset()
-        self._battery: int | None = None
         self._link: Link | None = None
-        self._counts: Counter[str] = Counter()
-        self._awaited: int | None = None
-        self._reply: Reply | None = None
-        self._cut: str | None = None
-        self._begun = self._running = False
-        self._frame_s = NO_SIGNAL_S / SILENT_FRAMES
-        self._last_s = 0.0
-        self._presence = Presence()
-        self._stopping = False
+        self._first_s = self._begun_s = 0.0
+        self._is_started = self._is_stopping = self._told_end = False
         self._changed = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
-        self._told_end = False
+
+    @property
+    def id(self) -> str:
+        """Random, unique; also ``meta["id"]`` of every record."""
+        return self._intake.id
+
+    @property
+    def parts(self) -> deque[Record]:
+        """Earlier parts, which belong to another person, or to the recorder before it counted anew."""
+        return self._intake.parts
 
     async def __aenter__(self) -> Self:
         self._task = asyncio.create_task(self._run())
@@ -163,26 +145,26 @@ class LiveRecording:
 
     def stop(self) -> None:
         """End the recording in order; the iteration ends with it."""
-        self._stopping = True
+        self._is_stopping = True
         # Woken by itself where it listens; not where it waits for a recorder.
         if self._task is not None and self._state in ("connecting", "reconnecting"):
             self._task.cancel()
 
     def confirm(self, same_person: bool) -> None:
         """Answer the question of the state ``same_person``; without it the answer has no meaning and is ignored."""
-        self._presence.confirm(same_person)
+        self._intake.confirm(same_person)
 
     def progress(self) -> Progress:
         """Return how it stands now."""
-        silent_s = max(time.monotonic() - self._last_s, 0.0) if self._last_s and self._state != "ended" else 0.0
+        intake, since_s = self._intake, self._heard_s()
         progress = Progress(
             self._state,
-            self._seconds(),
-            silent_s,
-            self._off,
+            intake.seconds,
+            max(time.monotonic() - since_s, 0.0) if since_s and self._state != "ended" else 0.0,
+            intake.off,
             self._charge(),
-            self._all_counts(),
-            part=max(self._part, 0),
+            intake.all_counts(),
+            part=max(intake.part, 0),
         )
         return replace(progress, message=message(progress, str(self._recorder)))
 
@@ -194,36 +176,7 @@ class LiveRecording:
         UnusableRecordingError
             If nothing was received yet.
         """
-        seconds = self._seconds()
-        if self._assembler is None or not seconds:
-            raise UnusableRecordingError("Nothing was received from the recorder.", "Record again.")
-        skipped = timedelta(seconds=seconds - min(seconds, self._keep_s, seconds if last_s is None else last_s))
-        return self._assembler.record(
-            last_s,
-            meta={
-                "device": self._device,
-                "id": self.id,
-                "part": self._part,
-                "clock_set": self._clock_set,
-                "received": self._all_counts(),
-            },
-            started_at=None if self._started_at is None else self._started_at + skipped,
-            origin="simulated" if self._simulated else "live",
-        )
-
-    @property
-    def _device(self) -> str:
-        return f"{self._driver.description.title} {self._recorder.serial or self._recorder.name}"
-
-    def _facts(self, link: Link) -> dict[str, Any]:
-        return {
-            "driver": self._recorder.driver,
-            "device": self._device,
-            "id": self.id,
-            "origin": "simulated" if self._recorder.simulated or link.simulated else "live",
-            "clock_set": self._clock_set,
-            "started_at": datetime.now(UTC).isoformat(),
-        }
+        return self._intake.record(last_s)
 
     async def _run(self) -> None:
         link: Link | None = None
@@ -231,55 +184,41 @@ class LiveRecording:
             link = await self._radio.connect(self._recorder, fs_hz=self._fs_hz)
             if link.battery is not None and link.battery < EMPTY_PERCENT:
                 raise BatteryEmptyError(link.name, link.battery)
-            if self._journal is not None:
-                self._journal.header(self._facts(link))
-            while not await self._record_over(link):
+            self._first_s = time.monotonic()
+            while not await self._is_over(link):
                 await link.close()
                 link = await self._reconnect()
         finally:
             await surely(self._finish(link))
 
-    async def _record_over(self, link: Link) -> bool:
+    async def _is_over(self, link: Link) -> bool:
         """Record over one link; return whether the recording is over, and not just the link."""
-        now_s = time.monotonic()
-        self._simulated = self._simulated or link.simulated
         self._link = link
-        self._frame_s = link.stream.frame_s
-        self._last_s = self._last_s or now_s
-        if self._journal is not None:
-            self._journal.up(link.stream, link.reads, link.mtu, self._fs_hz)
-        if self._assembler is None or not self._assembler.link_up(link.stream, now_s):
-            self._new_part(link)
-        try:
+        self._intake.link_up(link, self._fs_hz)
+        with suppress(LinkLostError):
             await self._start(link)
             self._set("recording")
             await self._listen(link)
-        except LinkLostError:
-            pass
-        self._counts["overflow"] += link.overflow
-        if self._stopping or self._is_long_enough():
+        self._intake.counts["overflow"] += link.overflow
+        if self._is_stopping or self._is_long_enough():
             return True
-        if self._assembler is not None:
-            self._assembler.link_lost(time.monotonic())
-        if self._journal is not None:
-            self._journal.lost()
+        self._intake.link_lost()
         self._set("reconnecting")
         return False
 
     async def _start(self, link: Link) -> None:
         """Start the recorder; once more after a stop, if it is still running for an earlier link."""
-        self._decoder = self._driver.decoder(link.stream)
-        self._begun, self._running, self._cut = True, False, None
-        self._mark("starting")
+        self._intake.starting()
+        self._is_started = True
         # What came before the start is nobody's.
         self._drain(link)
-        refusal = await self._command(link, self._driver.start(link.stream, self._number))
+        number = self._intake.number
+        refusal = await self._command(link, self._driver.start(link.stream, number))
         if refusal is not None:
             await self._command(link, self._driver.stop(link.stream))
-            refusal = await self._command(link, self._driver.start(link.stream, self._number))
+            refusal = await self._command(link, self._driver.start(link.stream, number))
         if refusal is None:
-            self._running = True
-            self._mark("counts")
+            self._intake.running()
         elif "BATTERY" in refusal:
             raise BatteryEmptyError(link.name, self._charge() or 0)
         else:
@@ -288,41 +227,40 @@ class LiveRecording:
     async def _command(self, link: Link, writes: Sequence[Write]) -> str | None:
         """Write, wait for each answer, and return why the recorder refused; None if it obeyed."""
         for write in writes:
-            self._awaited, self._reply = write.request, None
+            self._intake.awaiting(write.request)
             await link.write(write)
             if write.request is None:
                 continue
             end_s = time.monotonic() + REPLY_S
-            while self._reply is None:
+            while (reply := self._intake.reply()) is None:
                 received = await link.next(max(end_s - time.monotonic(), 0.0))
                 if received is not None:
-                    self._take(received)
+                    self._intake.take(received)
                 elif link.lost.is_set() or time.monotonic() >= end_s:
                     raise LinkLostError(link.name, REPLY_S)
-            refusal, self._awaited = self._reply.error, None
-            if refusal is not None:
-                return refusal
+            self._intake.awaiting(None)
+            if reply.error is not None:
+                return reply.error
         return None
 
     async def _listen(self, link: Link) -> None:
         """Take what comes until the recording is over or the link is."""
         poll_s, polled_s = self._driver.description.poll_s, 0.0
-        began_s = time.monotonic()
-        while not (self._stopping or self._is_long_enough() or link.lost.is_set()):
+        self._begun_s = time.monotonic()
+        while not (self._is_stopping or self._is_long_enough() or link.lost.is_set()):
             if poll_s is not None and time.monotonic() >= polled_s:
                 polled_s = time.monotonic() + poll_s
                 await self._poll(link)
-            received = await link.next(min(self._frame_s, PROGRESS_S / 2))
+            received = await link.next(min(link.stream.frame_s, PROGRESS_S / 2))
             if received is not None:
-                self._take(received)
+                self._intake.take(received)
                 if poll_s is not None:
                     await self._poll(link)
-            if self._cut is not None:
+            if self._intake.cut is not None:
                 await self._start(link)
-            # By arrival, so that a reader who is behind does not take his own slowness for silence. What was silent
-            # before this link was the search for it.
+            # By arrival, so that a reader who is behind does not take his own slowness for silence.
             now_s = time.monotonic() if received is None else received.at_ns / 1e9
-            if not await self._attend(link, now_s, now_s - max(self._last_s, began_s)):
+            if not await self._attend(link, now_s):
                 break
         self._drain(link)
 
@@ -331,117 +269,36 @@ class LiveRecording:
         while not link.notifications.empty():
             received = link.notifications.get_nowait()
             if received is not None:
-                self._take(received)
+                self._intake.take(received)
 
     async def _poll(self, link: Link) -> None:
-        for write in self._decoder.due() if self._decoder else ():
+        for write in self._intake.due():
             await link.write(write)
 
-    async def _attend(self, link: Link, now_s: float, silent_s: float) -> bool:
+    async def _attend(self, link: Link, now_s: float) -> bool:
         """Judge silence, contact and answers; return False if the link is dead."""
-        no_signal_s = max(SILENT_FRAMES * self._frame_s, NO_SIGNAL_S)
+        # What was silent before this link was the search for it.
+        silent_s = now_s - max(self._heard_s(), self._begun_s)
+        no_signal_s = max(SILENT_FRAMES * link.stream.frame_s, NO_SIGNAL_S)
         if silent_s >= max(DEAD_S, 2 * no_signal_s):
             return False
-        self._doubt(now_s)
-        same = self._presence.decided(now_s)
-        if same:
-            self._mark("counts")
-        if same is not None and not (same and self._assembler and self._assembler.link_up(link.stream, now_s)):
-            self._running = False
+        self._intake.doubt(now_s)
+        if self._intake.is_another_person(now_s):
+            self._intake.halting()
             await self._command(link, self._driver.stop(link.stream))
-            self._new_part(link)
+            self._intake.begin_part()
             await self._start(link)
-        if self._presence.is_in_question:
+        if self._intake.is_in_question:
             self._set("same_person")
         else:
             self._set("no_signal" if silent_s >= no_signal_s else "recording")
         return True
 
-    def _doubt(self, now_s: float) -> None:
-        """Ask for the person once nobody touched the electrodes, or nothing came, for too long."""
-        if self._presence.is_doubted(now_s):
-            if self._assembler is not None:
-                self._assembler.link_lost(now_s)
-            self._mark("held")
-            self._set("same_person")
-
-    def _mark(self, whether: "Counting") -> None:
-        """Journal from where on samples count."""
-        if self._journal is not None:
-            self._journal.counting(whether)
-
-    def _take(self, received: Notification) -> None:
-        """Journal first, then decode: a decoder's mistake must not cost the bytes."""
-        if self._journal is not None:
-            self._journal.write(received.at_ns, received.uuid, received.data)
-        for event in self._decoder.feed(received.uuid, received.data) if self._decoder else ():
-            self._on(event, received.at_ns / 1e9)
-
-    def _on(self, event: Event, at_s: float) -> None:
-        match event:
-            case Reply() if event.request == self._awaited:
-                self._reply = event
-            case Reply():
-                # Nobody asked: the recorder ended the stream by itself, and says why.
-                self._cut = event.error if self._running else None
-            case Battery():
-                self._battery = event.percent
-            case Contact():
-                self._off = event.off
-                self._add(event, at_s)
-            case Frame():
-                self._on_frame(event, at_s)
-            case _:
-                self._add(event, at_s)
-
-    def _on_frame(self, frame: Frame, at_s: float) -> None:
-        if not self._running or frame.recording not in (None, self._number):
-            self._counts["stray"] += 1
-            return
-        self._last_s = at_s
-        self._doubt(at_s)
-        if frame.off is not None:
-            self._off = frame.off
-        self._presence.felt(at_s, self._off)
-        if self._presence.is_in_question:
-            self._counts["held"] += 1
-            return
-        self._add(frame, at_s)
-        if self._started_at is None:
-            self._started_at = datetime.now(UTC) - timedelta(seconds=self._seconds())
-
-    def _add(self, event: Event, at_s: float) -> None:
-        if self._assembler is None or self._link is None or self._presence.is_in_question:
-            return
-        if not self._assembler.add(event, at_s):
-            # It counts anew, and goes on under the same number.
-            self._number -= 1
-            self._new_part(self._link)
-            self._assembler.add(event, at_s)
-
-    def _new_part(self, link: Link) -> None:
-        """Begin anew: nothing of before belongs to what comes."""
-        if self._assembler is not None:
-            with suppress(UnusableRecordingError):
-                self.parts.append(self.record())
-        self._part += 1
-        self._number = (self._number + 1) % NUMBERS
-        if self._journal is not None:
-            self._journal.part(self._number)
-        self._assembler = Assembler(
-            link.stream,
-            recording=self._number,
-            keep_s=self._keep_s,
-            indexed=self._driver.description.indexed,
-        )
-        self._assembler.link_up(link.stream, time.monotonic())
-        self._started_at, self._presence = None, Presence()
-
     async def _reconnect(self) -> Link:
         """Find the recorder again, or give up."""
         attempt = 0
         while True:
-            silent_s = time.monotonic() - self._last_s
+            silent_s = time.monotonic() - self._heard_s()
             left_s = self._give_up_s - silent_s
             if left_s <= 0:
                 raise LinkLostError(str(self._recorder), silent_s)
@@ -459,17 +316,18 @@ class LiveRecording:
 
     async def _finish(self, link: Link | None) -> None:
         """Stop the recorder, take what is still under way, and let go of everything."""
-        if link is not None:
-            with suppress(DeviceError, TimeoutError):
-                async with asyncio.timeout(STOP_S):
-                    if self._begun and not link.lost.is_set():
-                        await self._command(link, self._driver.stop(link.stream))
-            self._drain(link)
-            await link.close()
-        self._running = False
-        if self._journal is not None:
-            self._journal.end()
-        self._set("ended")
+        try:
+            if link is not None:
+                with suppress(DeviceError, TimeoutError):
+                    async with asyncio.timeout(STOP_S):
+                        if self._is_started and not link.lost.is_set():
+                            await self._command(link, self._driver.stop(link.stream))
+                self._drain(link)
+        finally:
+            if link is not None:
+                await link.close()
+            self._set("ended")
+            self._intake.end()
 
     async def _wound_up(self) -> None:
         self.stop()
@@ -481,18 +339,15 @@ class LiveRecording:
             self._state = state
             self._changed.set()
 
+    def _heard_s(self) -> float:
+        """Monotonic time of the newest frame; before the first, of the first link."""
+        return self._intake.heard_s or self._first_s
+
     def _charge(self) -> int | None:
         """Percent of charge, by the recorder's own protocol or else by the battery service."""
-        if self._battery is None and self._link is not None:
+        if self._intake.battery is None and self._link is not None:
             return self._link.battery
-        return self._battery
-
-    def _seconds(self) -> float:
-        return self._assembler.seconds if self._assembler is not None else 0.0
+        return self._intake.battery
 
     def _is_long_enough(self) -> bool:
-        return self._duration_s is not None and self._seconds() >= self._duration_s
-
-    def _all_counts(self) -> dict[str, int]:
-        kept = self._assembler.counts if self._assembler is not None else {}
-        return {**dict(kept), **self._counts}
+        return self._duration_s is not None and self._intake.seconds >= self._duration_s

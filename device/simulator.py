@@ -5,20 +5,15 @@ driver, as it does for ``devices simulate``; one packet may be lost on the way. 
 person is made up, so it is of origin ``"demo"``, which every page shows in red.
 """
 
-from collections.abc import Sequence
 from hashlib import sha256
 
 import numpy as np
-from numpy.typing import NDArray
 
+from lsemvae_edge.device.assembler import Assembler
 from lsemvae_edge.device.drivers.open6l import DATA, PACKET_S, Open6L
-from lsemvae_edge.device.events import Frame
-from lsemvae_edge.device.virtual.feed import Feed
-from lsemvae_edge.device.virtual.open6l import ADC_BITS, NV_PER_LSB, VirtualOpen6L
+from lsemvae_edge.device.virtual import shelf
 from lsemvae_edge.device.virtual.wire import Wire
 from lsemvae_edge.record import Record
-from lsemvae_edge.synthetic.electrodes import add_noise
-from lsemvae_edge.synthetic.heart import random_heart, simulate
 
 DEVICE_NAME = "simulated recorder"
 MEASURED_LEADS = ("I", "II")
@@ -52,30 +47,18 @@ def record_demo(seed: int = 0, duration_s: float = 15.0, fs_hz: float = 500.0, *
     packet_samples = max(int(fs_hz * PACKET_S), 1)
     n_packets = max(round(duration_s * fs_hz / packet_samples), 1)
     n_samples = n_packets * packet_samples
-    person = _person(max(n_samples / fs_hz, SHORTEST_DRAWN_S), fs_hz, rng)
-    wire = Wire(VirtualOpen6L(Feed(person, MEASURED_LEADS, fs_hz, NV_PER_LSB / 1e6, ADC_BITS), fs_hz), Open6L())
+    person = shelf.person(max(n_samples / fs_hz, SHORTEST_DRAWN_S), rng, fs_hz)
+    wire = Wire(shelf.make("open-6l", person, fs_hz=fs_hz), Open6L())
     received = list(wire.record(n_samples / fs_hz))
     if lose_packet and n_packets > 2:
         samples = [at for at, arrival in enumerate(received) if arrival.uuid == DATA]
         del received[samples[int(rng.integers(1, n_packets - 1))]]
-    events = [event for arrival in received for event in wire.decoder.feed(arrival.uuid, arrival.data)]
-    signal_mv = _placed([event for event in events if isinstance(event, Frame)], n_samples)
+    assembler = Assembler(wire.stream, keep_s=None)
+    for arrival in received:
+        for event in wire.decoder.feed(arrival.uuid, arrival.data):
+            assembler.add(event, arrival.at_s)
+    # At odd rates the wire's time may hold one packet more.
+    signal_mv = assembler.record().signal_mv[:, :n_samples]
     name = f"demo-{sha256(signal_mv.tobytes()).hexdigest()[:8]}"
     meta = {"device": DEVICE_NAME, "id": name, "clock_set": False}
     return Record(signal_mv, fs_hz, MEASURED_LEADS, meta=meta, amplitude="calibrated", origin="demo")
-
-
-def _person(duration_s: float, fs_hz: float, rng: np.random.Generator) -> Record:
-    """Draw an adult who holds the recorder fairly still."""
-    clean = simulate(random_heart(rng), duration_s, fs_hz, rng, MEASURED_LEADS)
-    return add_noise(add_noise(clean, "muscle", 28, rng), "mains50", 32, rng)
-
-
-def _placed(frames: Sequence[Frame], n_samples: int) -> NDArray[np.float32]:
-    """Put frames where their index says; where one is missing the signal stays NaN, which `Record` takes as a gap."""
-    signal_mv = np.full((len(MEASURED_LEADS), n_samples), np.nan, dtype=np.float32)
-    for frame in frames:
-        if frame.index is not None:
-            place = signal_mv[:, frame.index : frame.index + frame.signal_mv.shape[1]]
-            place[:] = frame.signal_mv[:, : place.shape[1]]
-    return signal_mv

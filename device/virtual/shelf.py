@@ -1,5 +1,6 @@
 """One virtual recorder for each driver, ready to be attached to a recording or to a simulated heart."""
 
+import importlib
 from collections.abc import Callable
 from typing import Any
 
@@ -99,21 +100,21 @@ def _open6l(record: Record, **options: Any) -> VirtualRecorder:
     return VirtualOpen6L(feed, fs_hz, mv_per_lsb=mv_per_lsb, **options)
 
 
-def _er3(record: Record, **options: Any) -> VirtualRecorder:
-    from lsemvae_edge.device.virtual.lepu import VirtualEr3
+def _of(module: str, kind: str) -> Callable[..., VirtualRecorder]:
+    def made(record: Record, **options: Any) -> VirtualRecorder:
+        recorder: VirtualRecorder = getattr(importlib.import_module(f"{__package__}.{module}"), kind)(record, **options)
+        return recorder
 
-    return VirtualEr3(record, **options)
-
-
-def _er1(record: Record, **options: Any) -> VirtualRecorder:
-    from lsemvae_edge.device.virtual.lepu import VirtualEr1
-
-    return VirtualEr1(record, **options)
+    return made
 
 
 MADE: dict[str, Callable[..., VirtualRecorder]] = {
     "open-6l": _open6l,
-    "lepu-6l": _er3,
-    "lepu-1l": _er1,
+    "lepu-6l": _of("lepu", "VirtualEr3"),
+    "lepu-1l": _of("lepu", "VirtualEr1"),
+    "ghs": _of("ghs", "VirtualGhs"),
+    "kardia-6l": _of("kardia", "VirtualKardia6L"),
+    "polar-h10": _of("polar", "VirtualPolarH10"),
+    "movesense": _of("movesense", "VirtualMovesense"),
 }
 """How each is made, by the name of its driver."""

@@ -273,7 +273,12 @@ def encode_file(samples: NDArray[np.int16], lead_type: int = 2, seconds: int | N
     """Return the bytes of an ER3 file; ``seconds`` is by default the length of the samples, rounded down."""
     stated_s = int(samples.shape[1] / FS_HZ) if seconds is None else seconds
     body = _FILE_HEADER.pack(_FILE_VERSION, 0, lead_type) + encode_deltas(samples)
-    return body + _FILE_TAIL.pack(stated_s, crc_hqx(body, _CRC_START), FILE_MAGIC)
+    return sealed(body, stated_s)
+
+
+def sealed(body: bytes, seconds: int) -> bytes:
+    """Append the tail of an ER3 file, whose checksum stands over header and stream."""
+    return body + _FILE_TAIL.pack(seconds, crc_hqx(body, _CRC_START), FILE_MAGIC)
 
 
 def ends_as_file(data: bytes) -> bool:

@@ -1,4 +1,5 @@
 import asyncio
+import os
 from dataclasses import replace
 
 import numpy as np
@@ -9,8 +10,11 @@ pytest.importorskip("bumble", reason="virtual air needs the extra `simulator`")
 from lsemvae_edge.device import live, presence
 from lsemvae_edge.device.errors import LinkLostError, WrongRecorderError
 from lsemvae_edge.device.events import Frame
+from lsemvae_edge.device.journal import JournalWriter
 from lsemvae_edge.device.live import LiveRecording
+from lsemvae_edge.device.replay import replay
 from lsemvae_edge.device.virtual.air import VirtualAir
+from lsemvae_edge.errors import StoreError
 
 ADDRESS = "C0:11:22:33:44:55"
 
@@ -361,3 +365,64 @@ def test_a_recorder_that_counts_anew_without_leaving_begins_a_new_part(tiny, run
     assert tiny.counts_on(recording.parts[0])
     assert tiny.counts_on(recording.record())
     assert recording.record().n_samples < 1000
+
+
+def test_the_journal_decodes_to_the_same_parts_through_loss_reconnect_and_another_person(
+    tiny, run, radio_on, until, monkeypatch, tmp_path
+):
+    monkeypatch.setattr(presence, "SAME_PERSON_S", 0.4)
+    path = tmp_path / "live.lsej"
+
+    async def away(recording, host, same):
+        host.recorder.off = 1
+        await until(lambda: recording.progress().state == "same_person")
+        host.recorder.off = 0
+        await asyncio.sleep(0.1)
+        recording.confirm(same)
+        await until(lambda: recording.progress().state == "recording")
+        seconds = recording.progress().seconds
+        await until(lambda: recording.progress().seconds > seconds + 0.2)
+
+    async def main():
+        async with VirtualAir(seed=9) as air, radio_on(air) as radio:
+            host = await air.add(tiny.Recorder(), ADDRESS)
+            air.faults.loss = air.faults.duplicate = 0.05
+            async with LiveRecording(radio, tiny.known(), journal=JournalWriter(path)) as recording:
+                await until(lambda: recording.progress().seconds > 0.3)
+                air.medium.drop_links()
+                await until(lambda: recording.progress().state == "reconnecting")
+                await until(lambda: recording.progress().state == "recording")
+                await until(lambda: recording.progress().counts["reconnects"] == 1)
+                await away(recording, host, True)
+                await away(recording, host, False)
+                await host.reboot()
+                await until(lambda: recording.progress().part == 2 and recording.progress().seconds > 0.2)
+            return recording
+
+    recording = run(main(), 20.0)
+    parts, replayed = [*recording.parts, recording.record()], replay(path)
+    assert len(parts) == len(replayed) == 3
+    for part, again in zip(parts, replayed, strict=True):
+        assert np.array_equal(part.signal_mv, again.signal_mv, equal_nan=True)
+        assert (part.fs_hz, part.leads, part.origin) == (again.fs_hz, again.leads, again.origin)
+        assert [part.meta[name] for name in ("device", "id", "clock_set", "part")] == [
+            again.meta[name] for name in ("device", "id", "clock_set", "part")
+        ]
+
+
+def test_a_journal_that_cannot_be_written_ends_the_recording_and_frees_the_recorder(
+    tiny, run, radio_on, until, watched, monkeypatch, tmp_path
+):
+    async def main():
+        async with VirtualAir() as air, radio_on(air) as radio:
+            host = await air.add(tiny.Recorder(), ADDRESS)
+            journal = JournalWriter(tmp_path / "live.lsej")
+            async with LiveRecording(radio, tiny.known(), journal=journal) as recording:
+                await until(lambda: recording.progress().seconds > 0.2)
+                os.close(journal._file.fileno())
+                with pytest.raises(StoreError):
+                    await watched(recording, [])
+            assert not host.connected
+            return recording.record()
+
+    assert run(main()).n_samples >= 100

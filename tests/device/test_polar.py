@@ -16,7 +16,7 @@ from lsemvae_edge.leads import canonical_name
 from lsemvae_edge.record import Record
 
 # ECG; 599616023171427290 ns, a time stamp of Polar's own documentation; frame type 0; 1, -1, 1000 and -2 uV.
-PACKET = bytes.fromhex("00 da87d1f4 dd415208 00 010000 ffffff e80300 feffff")
+PACKET = bytes.fromhex("00 daebc39e 98435208 00 010000 ffffff e80300 feffff")
 
 
 def decoder():

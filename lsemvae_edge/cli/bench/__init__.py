@@ -5,6 +5,7 @@ from lsemvae_edge.cli.bench import (
     aarch64,
     accuracy,
     cost,
+    faults,
     formats,
     fuzz,
     inputs,
@@ -12,6 +13,7 @@ from lsemvae_edge.cli.bench import (
     leads,
     noise,
     prepare,
+    recorders,
     runtimes,
     safety,
     sizes,
@@ -36,6 +38,8 @@ PARTS = (
     training,
     prepare,
     kills,
+    faults,
+    recorders,
     fuzz,
 )
 
