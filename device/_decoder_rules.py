@@ -90,14 +90,25 @@ def _fed(
     if not isinstance(events, Sequence) or len(events) > MAX_EVENTS:
         findings.add("decoder", f"returned no sequence of events, or an endless one: {type(events).__name__}")
         return ()
+    sane: list[Event] = []
     for event in events:
-        if (wrong := _wrong(event, stream)) is not None:
+        wrong = _wrong(event, stream)
+        if wrong is None:
+            sane.append(event)
+        else:
             findings.add("events", wrong)
-    return events
+    return sane
 
 
 def _wrong(event: Event, stream: Stream) -> str | None:
     """Say what an event states that cannot be."""
+    try:
+        return _wrong_value(event, stream)
+    except (TypeError, AttributeError) as error:
+        return f"{type(event).__name__} holds something of a wrong kind: {error}"
+
+
+def _wrong_value(event: Event, stream: Stream) -> str | None:
     match event:
         case Frame():
             return _wrong_frame(event, stream)

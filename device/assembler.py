@@ -1,8 +1,7 @@
 """From events to a `Record`: every sample where it belongs, every missing one known.
 
-A frame's place is found by its index, else by the recorder's clock, else by when it arrived
-(`lsemvae_edge.device.placing`). Samples lie in a ring, so that memory does not grow with the recording; what has no
-sample is NaN and a gap.
+A frame's place is found by its index, else by the recorder's clock (`lsemvae_edge.device.placing`), else by when it
+arrived (`lsemvae_edge.device.arrival`). Memory does not grow with the recording; what has no sample is NaN and a gap.
 """
 
 from collections import Counter
@@ -11,18 +10,21 @@ from datetime import datetime
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from lsemvae_edge.device.arrival import ByArrival
 from lsemvae_edge.device.clock import RateFit
 from lsemvae_edge.device.driver import Stream
 from lsemvae_edge.device.events import Battery, ClockMark, Contact, Damaged, Event, Frame
-from lsemvae_edge.device.placing import Lost, Place, Restarted, Wild, placer
+from lsemvae_edge.device.placing import ByClock, ByIndex, Doubted, Placed, Placer, Repeated, Restarted
+from lsemvae_edge.device.samples import Samples, Written
 from lsemvae_edge.record import Origin, Record
 
 BARRIER_S = 0.1
 """At a reconnect at least so much is a gap, longer than what preprocessing bridges: no window spans it."""
 CONTACT_S = 2.0
 """A contact lost for longer is a gap from its beginning."""
+LONGEST_SILENCE_S = 600.0
+"""After a longer one a new time line begins, so that nothing that arrives can ask for much memory at once."""
 NEEDED = frozenset({"RA", "LA", "LL"})
 """Electrodes without which leads I and II are not measured."""
 
@@ -43,12 +45,18 @@ class Assembler:
     Attributes
     ----------
     counts : Counter
-        Of samples: ``samples`` placed, ``blanked`` of those, ``missing``, ``duplicate``, ``late`` (too old to be
-        placed). Of frames: ``damaged``, ``foreign`` (another recording's), ``dropped`` (the recorder says it lost some
-        before). ``reconnects``.
+        Of samples: ``samples`` placed, ``blanked`` of those (contact lost, next to a lost link, or loss suspected among
+        them), ``missing`` (never placed), ``duplicate``, ``contradictory`` (others stand in their place), ``late``
+        (their place is no longer kept, was blanked, or lies before the first). Of frames: ``damaged`` (also those
+        not believed), ``foreign`` (another recording's), ``dropped`` (the recorder says that it lost some before).
+        Of bytes: ``damaged_bytes``. ``reconnects``.
     off : frozenset of str
         Electrodes without contact, as last told.
     battery : int or None
+    began_s : float or None
+        When the first sample was taken, on the host's monotonic clock, as far as its arrival tells.
+    rate : RateFit
+        The recorder's clock against the host's.
     """
 
     def __init__(
@@ -58,18 +66,32 @@ class Assembler:
         self.counts: Counter[str] = Counter()
         self.off: frozenset[str] = frozenset()
         self.battery: int | None = None
+        self.began_s: float | None = None
         self.rate = RateFit(stream.fs_hz)
-        self._placer = placer(stream, indexed)
-        capacity = max(round((60.0 if keep_s is None else keep_s) * stream.fs_hz), 1)
-        self._ring = _Ring(len(stream.leads), capacity, grows=keep_s is None)
-        self._begun = self._was_lost = False
-        self._barrier = range(0)
+        self._placer = _placer(stream, indexed)
+        self._capacity = None if keep_s is None else max(round(keep_s * stream.fs_hz), 1)
+        self._samples: Samples | None = None
+        self._was_lost = self._barrier = False
         self._off_from: int | None = None
+        self._blanked_to = 0
+        self._contradicted_to: int | None = None
+        self._arrived_s = 0.0
 
     @property
     def seconds(self) -> float:
         """Length from the first sample to the newest, gaps included."""
-        return self._ring.length / self.stream.fs_hz
+        return 0.0 if self._samples is None else (self._samples.end - self._samples.first) / self.stream.fs_hz
+
+    @property
+    def no_contact_s(self) -> float:
+        """How long an electrode that is needed has been without contact, in the recorder's time."""
+        if self._samples is None or self._off_from is None:
+            return 0.0
+        return (self._samples.end - self._off_from) / self.stream.fs_hz
+
+    def silent_s(self, now_s: float) -> float:
+        """Seconds since the newest samples arrived; 0 before the first."""
+        return 0.0 if self._samples is None else max(now_s - self._arrived_s, 0.0)
 
     def link_up(self, stream: Stream, at_s: float) -> bool:
         """Take notice of a connection.
@@ -77,19 +99,15 @@ class Assembler:
         Returns
         -------
         bool
-            False: the recorder has started anew, or is another stream, and what comes cannot be placed on this time
-            line.
+            False: the recorder has started anew, is another, or was away for too long, and what comes cannot be placed
+            on this time line.
         """
-        if (stream.fs_hz, stream.leads, stream.mv_per_lsb) != (
-            self.stream.fs_hz,
-            self.stream.leads,
-            self.stream.mv_per_lsb,
-        ) or (self.stream.boot is not None and stream.boot != self.stream.boot):
+        if not _continues(self.stream, stream) or self.silent_s(at_s) > LONGEST_SILENCE_S:
             return False
-        if self._was_lost and self._ring.length:
+        if self._was_lost and self._samples is not None:
             self.counts["reconnects"] += 1
-            self._barrier = range(self._ring.end, self._ring.end + round(BARRIER_S * self.stream.fs_hz))
-            self._placer.resume(self._ring.end)
+            self._barrier = True
+            self._placer.resume()
         self._was_lost = False
         return True
 
@@ -112,13 +130,17 @@ class Assembler:
         bool
             False: the recorder has started anew without a new link; this time line ends, the event was not taken.
         """
+        if isinstance(event, Frame):
+            return self._frame(event, arrived_s)
         match event:
-            case Frame():
-                return self._frame(event, arrived_s)
             case Damaged():
                 self.counts["damaged"] += 1
+                self.counts["damaged_bytes"] += event.n_bytes
+                self._placer.damaged()
             case Contact():
-                self._contact(event.off, self._ring.end)
+                self.off = event.off
+                if self._samples is not None:
+                    self._contact(event.off, self._samples.end, self._samples.end)
             case Battery():
                 self.battery = event.percent
             case ClockMark():
@@ -141,11 +163,17 @@ class Assembler:
         meta : mapping, optional
             Added to what the assembler says itself: ``clock``, the recorder's clock against the host's.
         started_at : datetime, optional
-            When the first sample of all was taken.
+            When the first sample of the record was taken.
         origin : str
         """
-        signal_mv = self._ring.newest(None if last_s is None else round(last_s * self.stream.fs_hz))
         fs_hz = self.rate.fs_hz
+        signal_mv = np.zeros((len(self.stream.leads), 0), np.float32)
+        if self._samples is not None:
+            n = None if last_s is None else round(last_s * self.stream.fs_hz)
+            first, signal_mv = self._samples.newest(n)
+            if self._placer.sure is not None:
+                # Whether something was lost among the newest is not known yet.
+                signal_mv[:, max(self._placer.sure - first, 0) :] = np.nan
         return Record(
             signal_mv,
             fs_hz,
@@ -160,125 +188,115 @@ class Assembler:
         if self.recording is not None and frame.recording is not None and frame.recording != self.recording:
             self.counts["foreign"] += 1
             return True
-        n = frame.signal_mv.shape[1]
+        if self._samples is not None and arrived_s - self._arrived_s > LONGEST_SILENCE_S:
+            return False
         if frame.dropped:
             self.counts["dropped"] += 1
         place = self._placer.place(frame, arrived_s)
+        if isinstance(place, int):
+            return self._put(place, frame, arrived_s)
         match place:
+            case Placed():
+                return self._put_all(place, arrived_s)
+            case Doubted():
+                self.counts["damaged"] += place.n_wild
+            case Repeated():
+                self.counts["duplicate"] += frame.signal_mv.shape[1]
             case Restarted():
                 return False
-            case Wild():
-                self.counts["damaged"] += 1
-                return True
-            case Lost():
-                # Where the loss lay within the stretch is not known, so the whole of it is no signal.
-                self.counts["blanked"] += self._ring.blank(place.uncertain_from, place.at)
-                place = Place(place.at)
-        at: int = place.at
-        if not self._begun:
-            self._begun = True
-            self._ring.begin(at)
-        written, duplicate, late = self._ring.write(at, frame.signal_mv)
-        self.counts["samples"] += written
-        self.counts["duplicate"] += duplicate
-        self.counts["late"] += late
-        # Also where a recorder sends again what was lost: a window never spans a reconnect.
-        self.counts["blanked"] += self._ring.blank(max(at, self._barrier.start), min(at + n, self._barrier.stop))
-        if frame.off is not None:
-            self._contact(frame.off, at, at + n)
-        self.counts["missing"] = self._ring.length - self.counts["samples"] + self.counts["blanked"]
-        self.rate.arrived(at + n, arrived_s)
         return True
 
-    def _contact(self, off: frozenset[str], at: int, end: int | None = None) -> None:
-        """Blank a stretch without contact once it has lasted too long."""
-        self.off = off
+    def _put_all(self, placed: Placed, arrived_s: float) -> bool:
+        if not all(self._put(at, frame, arrived_s) for at, frame in placed.frames):
+            return False
+        if placed.uncertain_from is not None:
+            # Where the loss lay within the stretch is not known, so the whole of it is no signal.
+            at = placed.frames[0][0]
+            self._make_gap(min(placed.uncertain_from, at - round(BARRIER_S * self.stream.fs_hz)), at)
+        return True
+
+    def _put(self, at: int, frame: Frame, arrived_s: float) -> bool:
+        signal_mv = frame.signal_mv
+        n = signal_mv.shape[1]
+        if self._samples is None:
+            self._samples = Samples(signal_mv.shape[0], self._capacity, at)
+            self._blanked_to = at
+            self.began_s = arrived_s - n / self.stream.fs_hz
+        samples = self._samples
+        if at < samples.end:
+            return self._fill(at, frame, samples.put(at, signal_mv), arrived_s)
+        self.counts["samples"] += n
+        if at != samples.end:
+            self.counts["missing"] += at - samples.end
+        samples.append(at, signal_mv)
+        if self._barrier:
+            self._barrier = False
+            self._make_gap(at - round(BARRIER_S * self.stream.fs_hz), at)
+        self._newest(at, frame, arrived_s)
+        return True
+
+    def _fill(self, at: int, frame: Frame, written: Written, arrived_s: float) -> bool:
+        """Take notice of a frame that did not begin at or after the end; see `add`."""
+        assert self._samples is not None
+        n = frame.signal_mv.shape[1]
+        reaches_on = self._samples.end == at + n and written.new > 0
+        self.counts["samples"] += written.new
+        self.counts["duplicate"] += written.same
+        self.counts["contradictory"] += written.other
+        self.counts["late"] += written.refused if not written.other else 0
+        self.counts["missing"] = self._samples.end - self._samples.first - self.counts["samples"]
+        if written.other or written.refused:
+            # One such frame is damaged or very late; one after the other they are a new count over the old places.
+            restarted = self._contradicted_to == at
+            self._contradicted_to = at + n
+            return not restarted
+        if reaches_on:
+            self._newest(at, frame, arrived_s)
+        return True
+
+    def _newest(self, at: int, frame: Frame, arrived_s: float) -> None:
+        """Take notice of the frame with the newest samples."""
+        end = at + frame.signal_mv.shape[1]
+        self._contradicted_to = None
+        self._arrived_s = arrived_s
+        if frame.off is not None:
+            self.off = frame.off
+        if self.off or self._off_from is not None:
+            self._contact(self.off, at, end)
+        self.rate.arrived(end, arrived_s)
+
+    def _contact(self, off: frozenset[str], at: int, end: int) -> None:
+        """Blank a stretch without contact once it has lasted too long; samples from ``at`` to ``end`` have ``off``."""
+        until = end if off & NEEDED else at
+        if off & NEEDED and self._off_from is None:
+            self._off_from = at
+        if self._off_from is None:
+            return
+        if until - self._off_from > CONTACT_S * self.stream.fs_hz:
+            self._make_gap(max(self._off_from, self._blanked_to), until)
+            self._blanked_to = until
         if not off & NEEDED:
             self._off_from = None
-            return
-        if self._off_from is None:
-            self._off_from = at
-        if end is not None and end - self._off_from > CONTACT_S * self.stream.fs_hz:
-            self.counts["blanked"] += self._ring.blank(self._off_from, end)
-            self._off_from = max(self._off_from, end - round(CONTACT_S * self.stream.fs_hz) - 1)
+
+    def _make_gap(self, begin: int, end: int) -> None:
+        assert self._samples is not None
+        self.counts["blanked"] += self._samples.blank(begin, end)
 
 
-class _Ring:
-    """Samples by absolute position; the newest ``capacity`` of them, or all when it grows."""
+def _placer(stream: Stream, indexed: bool) -> Placer:
+    """Choose by what the stream offers."""
+    if indexed and stream.index_modulus is not None:
+        return ByIndex(stream.fs_hz, stream.index_modulus)
+    if stream.clock_modulus_s is not None:
+        return ByClock(stream.fs_hz, stream.clock_modulus_s)
+    return ByArrival(stream.fs_hz, stream.frame_s)
 
-    def __init__(self, n_leads: int, capacity: int, grows: bool) -> None:
-        self._kept = np.full((n_leads, capacity), np.nan, np.float32)
-        self._grows = grows
-        self.first = self.end = 0
 
-    @property
-    def capacity(self) -> int:
-        return int(self._kept.shape[1])
-
-    @property
-    def length(self) -> int:
-        """Samples from the first ever to the newest, also those no longer kept."""
-        return self.end - self.first
-
-    @property
-    def oldest(self) -> int:
-        return max(self.first, self.end - self.capacity)
-
-    def begin(self, at: int) -> None:
-        self.first = self.end = at
-
-    def write(self, at: int, samples: NDArray[np.float32]) -> tuple[int, int, int]:
-        """Write where nothing stands yet; return samples written, doubled, and too late."""
-        end = at + samples.shape[1]
-        if end > self.end:
-            self._reach(end)
-        late = min(max(self.oldest - at, 0), samples.shape[1])
-        written = doubled = 0
-        for kept, span in self._spans(at + late, end):
-            part = samples[:, span.start - at : span.stop - at]
-            free = np.isnan(kept[0])
-            if free.all():
-                kept[:] = part
-            else:
-                doubled += int(free.size - free.sum())
-                kept[:, free] = part[:, free]
-            written += int(np.isfinite(part[0, free]).sum())
-        return written, doubled, late
-
-    def blank(self, begin: int, end: int) -> int:
-        """Take samples away; return how many there were."""
-        taken = 0
-        for kept, _ in self._spans(max(begin, self.oldest), min(end, self.end)):
-            taken += int((~np.isnan(kept[0])).sum())
-            kept[:] = np.nan
-        return taken
-
-    def newest(self, n: int | None) -> NDArray[np.float32]:
-        begin = self.oldest if n is None else max(self.oldest, self.end - n)
-        parts = [kept for kept, _ in self._spans(begin, self.end)]
-        return np.concatenate(parts, axis=1) if parts else np.zeros((self._kept.shape[0], 0), np.float32)
-
-    def _reach(self, end: int) -> None:
-        if self._grows and end - self.first > self.capacity:
-            bigger = np.full((self._kept.shape[0], max(2 * self.capacity, end - self.first)), np.nan, np.float32)
-            old = self.newest(None)
-            places = np.arange(self.oldest, self.end) % bigger.shape[1]
-            bigger[:, places] = old
-            self._kept = bigger
-        before, self.end = self.end, end
-        for kept, _ in self._spans(max(before, self.oldest), end):
-            kept[:] = np.nan
-
-    def _spans(self, begin: int, end: int) -> "list[tuple[NDArray[np.float32], slice]]":
-        if end <= begin:
-            return []
-        capacity = self.capacity
-        at = begin % capacity
-        until = at + end - begin
-        if until <= capacity:
-            return [(self._kept[:, at:until], slice(begin, end))]
-        middle = begin + capacity - at
-        return [
-            (self._kept[:, at:], slice(begin, middle)),
-            (self._kept[:, : until - capacity], slice(middle, end)),
-        ]
+def _continues(before: Stream, now: Stream) -> bool:
+    """Whether samples of both can stand on one time line."""
+    same = ("fs_hz", "leads", "mv_per_lsb", "amplitude", "index_modulus", "clock_modulus_s")
+    if any(getattr(before, name) != getattr(now, name) for name in same):
+        return False
+    # What a recorder does not tell cannot differ.
+    told = [(getattr(before, name), getattr(now, name)) for name in ("boot", "serial")]
+    return all(one == other for one, other in told if one is not None and other is not None)

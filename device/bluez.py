@@ -40,12 +40,17 @@ JOIN_GROUP = "Add the user to the group bluetooth, then log in again: usermod -a
 NO_BUS = "the system bus cannot be reached"
 START_BUS = "Start dbus; in a container, mount /run/dbus/system_bus_socket."
 
-_KNOWN_ERRORS = {
+UNAVAILABLE = {
     "org.freedesktop.DBus.Error.ServiceUnknown": (NO_DAEMON, START_DAEMON),
     "org.freedesktop.DBus.Error.NameHasNoOwner": (NO_DAEMON, START_DAEMON),
     "org.freedesktop.DBus.Error.NoReply": ("bluetoothd died as it was asked", START_DAEMON),
     "org.freedesktop.DBus.Error.AccessDenied": (MAY_NOT, JOIN_GROUP),
+    # The bus starts the daemon when it is asked for; these tell that it could not.
+    "org.freedesktop.DBus.Error.Spawn.ChildExited": (NO_DAEMON, START_DAEMON),
+    "org.freedesktop.DBus.Error.TimedOut": (NO_DAEMON, START_DAEMON),
+    "org.freedesktop.systemd1.UnitMasked": ("bluetoothd is masked", "Unmask it: systemctl unmask bluetooth"),
 }
+"""What the bus says instead of bluetoothd: reason and next step."""
 
 
 @dataclass(frozen=True)
@@ -292,7 +297,7 @@ async def _call(
 
 def _refusal(reply: "Message", member: str) -> BluetoothUnavailableError:
     name = reply.error_name or ""
-    if name in _KNOWN_ERRORS:
-        return BluetoothUnavailableError(*_KNOWN_ERRORS[name])
+    if name in UNAVAILABLE:
+        return BluetoothUnavailableError(*UNAVAILABLE[name])
     text = str(reply.body[0]) if reply.body else name
     return BluetoothUnavailableError(f"bluetoothd refused {member}: {text or name}")

@@ -7,6 +7,8 @@ from typing import Protocol
 
 import numpy as np
 
+from lsemvae_edge.device.errors import NoContactError
+from lsemvae_edge.device.presence import HANDS_AND_FOOT
 from lsemvae_edge.device.progress import Progress
 from lsemvae_edge.leads import LIMB_LEADS, solve_i_ii
 from lsemvae_edge.record import Record
@@ -76,6 +78,8 @@ async def capture(live: Live, spec: ModelSpec, limit_s: float, tell: Callable[[J
 
     Raises
     ------
+    NoContactError
+        If electrodes have no contact, and too little was recorded while they had.
     UnusableRecordingError
         If nothing was received.
     """
@@ -93,6 +97,8 @@ async def capture(live: Live, spec: ModelSpec, limit_s: float, tell: Callable[[J
         tell(now)
         if now.usable or progress.seconds >= limit_s:
             break
+    if not now.usable and now.progress.off & HANDS_AND_FOOT and now.clean_s < spec.preprocess.required_s:
+        raise NoContactError(sorted(now.progress.off & HANDS_AND_FOOT), now.progress.seconds)
     return live.record(NEWEST_S)
 
 

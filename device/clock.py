@@ -5,7 +5,7 @@ arrival counts, and a line through those (Theil-Sen: the median of the slopes be
 constant.
 """
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -22,6 +22,15 @@ RATE_DECIMALS = 1
 BIN_S = 1.0
 
 _MAD_TO_SIGMA = 1.4826
+
+
+class Line(NamedTuple):
+    """Lateness over time: offset (s), slope (s/s), its standard error, and how far bins scatter around it (s)."""
+
+    offset_s: float
+    slope: float
+    slope_error: float
+    scatter_s: float
 
 
 class Envelope:
@@ -45,7 +54,7 @@ class Envelope:
         self._least = (0.0, 0.0)
         self._sum_s, self._n = 0.0, 0
         self._delay_s, self._n_delays = 0.0, 0
-        self._line: tuple[float, float, float] | None = None
+        self._line: Line | None = None
 
     @property
     def span_s(self) -> float:
@@ -60,7 +69,7 @@ class Envelope:
     @property
     def mean_delay_s(self) -> float:
         """Mean lateness beyond the least of each bin."""
-        return self._delay_s / self._n_delays if self._n_delays else 0.0
+        return float(self._delay_s / self._n_delays) if self._n_delays else 0.0
 
     def add(self, at_s: float, late_s: float) -> None:
         """Take an arrival.
@@ -85,8 +94,8 @@ class Envelope:
         """Leave out the bin under way."""
         self._bin, self._sum_s, self._n = None, 0.0, 0
 
-    def line(self) -> tuple[float, float, float] | None:
-        """Return offset (s), slope (s/s) and the slope's standard error; None with fewer than two bins."""
+    def line(self) -> Line | None:
+        """Return the line; None with fewer than two full bins."""
         if self._line is None and len(self._points) >= 2:
             at_s, late_s = np.asarray(self._points).T
             half = at_s.size // 2
@@ -94,8 +103,8 @@ class Envelope:
             slope = float(median((late_s[-half:] - late_s[:half]) / (at_s[-half:] - at_s[:half])))
             rest = late_s - slope * at_s
             offset = float(median(rest))
-            spread = _MAD_TO_SIGMA * float(median(np.abs(rest - offset)))
-            self._line = offset, slope, spread / (float(np.std(at_s)) * at_s.size**0.5)
+            scatter_s = _MAD_TO_SIGMA * float(median(np.abs(rest - offset)))
+            self._line = Line(offset, slope, scatter_s / (float(np.std(at_s)) * at_s.size**0.5), scatter_s)
         return self._line
 
     def _close(self) -> None:
@@ -151,8 +160,8 @@ class RateFit:
         measured, line = self.measured_hz, self._envelope.line()
         if measured is None or line is None:
             return self.nominal_hz
-        _, slope, error = line
-        if abs(measured / self.nominal_hz - 1) <= NOMINAL_WITHIN or abs(slope) <= SURE_SIGMAS * error:
+        is_drift = abs(measured / self.nominal_hz - 1) <= NOMINAL_WITHIN
+        if is_drift or abs(line.slope) <= SURE_SIGMAS * line.slope_error:
             return self.nominal_hz
         return round(measured, RATE_DECIMALS)
 
@@ -162,9 +171,9 @@ class RateFit:
         if self._envelope.span_s < SURE_S:
             return None
         line = self._envelope.line()
-        if line is None or line[1] <= -0.5:
+        if line is None or line.slope <= -0.5:
             return None
-        return self.nominal_hz / (1 + line[1])
+        return self.nominal_hz / (1 + line.slope)
 
     def facts(self) -> dict[str, Any]:
         """Return nominal and measured rate, drift in parts a million, and the mean delay; plain JSON values."""

@@ -86,7 +86,13 @@ def check(
     except Exception as error:  # noqa: BLE001  # whatever it raises is the finding
         findings.add("stream", f"raised {error!r} at a recorder's own answers")
         return findings.listed
-    _check_stream(findings, driver.description, stream)
+    wrong = Findings()
+    _check_stream(wrong, driver.description, stream)
+    for finding in wrong.listed:
+        findings.add(finding.rule, finding.what)
+    if wrong.listed:
+        findings.add("stream", "nothing more was checked, because nothing holds with such a stream")
+        return findings.listed
     _check_writes(findings, driver, stream)
     decoding.golden(findings, driver, stream, packets, frames)
     bad = list(nonsense(driver, [*packets, *_recorded(driver, recorder, mtu, fs_hz)], hostile, seed))

@@ -190,7 +190,11 @@ class Intake:
 
     def due(self) -> "Sequence[Write]":
         """Return what the decoder wants to ask."""
-        return self._decoder.due() if self._decoder is not None else ()
+        if self._decoder is None:
+            return ()
+        if self._journal is not None:
+            self._journal.polled()
+        return self._decoder.due()
 
     def take(self, received: "Notification") -> None:
         """Take a notification: journal first, then decode, for a decoder's mistake must not cost the bytes."""
@@ -216,11 +220,14 @@ class Intake:
     def is_another_person(self, now_s: float) -> bool:
         """Act on an answer; return whether the recorder must be started anew, for somebody else."""
         same = self._presence.decided(now_s)
-        if same and self._assembler is not None and self._link is not None:
-            if self._assembler.link_up(self._link.stream, now_s):
-                self._mark("counts")
-                return False
-        return same is not None
+        if same is None:
+            return False
+        if not same or self._assembler is None or self._link is None:
+            return True
+        if not self._assembler.link_up(self._link.stream, now_s):
+            return True
+        self._mark("counts")
+        return False
 
     def end(self) -> None:
         """End the journal."""

@@ -4,11 +4,13 @@ import mmap
 import os
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from lsemvae_edge import __version__
 from lsemvae_edge.codecs import journal as codec
 from lsemvae_edge.codecs.journal import Counting, Entry, Torn
 from lsemvae_edge.device.driver import Stream
@@ -21,11 +23,20 @@ SYNC_S = 1.0
 class JournalWriter:
     """Appends to a journal that did not exist.
 
+    Every entry is handed to the system at once, and to the disk every ``sync_s`` by a thread of its own, so that a
+    slow card holds nothing up. When the journal cannot be written, the method that finds out says so, once; what is
+    given to it afterwards is dropped, so that a caller may go on without a journal.
+
     Parameters
     ----------
     path : Path
     sync_s : float
         See `SYNC_S`.
+
+    Attributes
+    ----------
+    is_failed : bool
+        Whether it could not be written.
 
     Raises
     ------
@@ -35,14 +46,17 @@ class JournalWriter:
 
     def __init__(self, path: Path, sync_s: float = SYNC_S) -> None:
         self.path, self._sync_s = path, sync_s
+        self.is_failed = False
         self._sources: dict[str, int] = {}
+        self._size = 0
         self._synced_s = time.monotonic()
+        self._syncing: Future[None] | None = None
         try:
             # Nobody else reads what a person's heart did.
-            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+            self._descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         except OSError as error:
             raise _unwritable(path, error) from error
-        self._file = os.fdopen(descriptor, "wb", buffering=0)
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="journal")
         self._put(codec.MAGIC)
 
     def header(self, values: Mapping[str, Any]) -> None:
@@ -53,7 +67,8 @@ class JournalWriter:
         values : mapping
             ``driver``, ``device``, ``id``, ``origin``, ``clock_set``, ``started_at`` (ISO 8601); plain JSON values.
         """
-        self._put(codec.encode_values("header", time.monotonic_ns(), dict(values)))
+        told = {"software_version": __version__, **values}
+        self._put(codec.encode_values("header", time.monotonic_ns(), told))
 
     def up(self, stream: Stream, reads: Mapping[str, bytes], mtu: int, fs_hz: float | None) -> None:
         """Write that a link is up: what its driver is told, so that it understands the same again."""
@@ -78,32 +93,62 @@ class JournalWriter:
             entries = codec.encode(Entry("source", at_ns, bytes([number]) + uuid.encode()))
         self._put(entries + codec.encode(Entry("data", at_ns, bytes([number]) + data)))
 
+    def polled(self) -> None:
+        """Write that the decoder was asked what it wants to ask."""
+        self._put(codec.encode(Entry("polled", time.monotonic_ns())))
+
     def lost(self) -> None:
         """Write that the link is gone."""
         self._put(codec.encode(Entry("lost", time.monotonic_ns())))
 
     def end(self) -> None:
         """Write that the recording ended in order, and close; a second time does nothing."""
-        if self._file.closed:
+        if self._descriptor < 0:
             return
-        self._put(codec.encode(Entry("end", time.monotonic_ns())))
-        self._sync()
-        self._file.close()
+        try:
+            self._put(codec.encode(Entry("end", time.monotonic_ns())))
+            if not self.is_failed:
+                self._handed_over(self._thread.submit(os.fdatasync, self._descriptor))
+        finally:
+            self._thread.shutdown()
+            os.close(self._descriptor)
+            self._descriptor = -1
 
     def _put(self, data: bytes) -> None:
+        """Write whole entries."""
+        if self.is_failed or self._descriptor < 0:
+            return
+        done = 0
         try:
-            self._file.write(data)
-        except (OSError, ValueError) as error:
-            raise _unwritable(self.path, error) from error
+            while done < len(data):
+                # A disk that is nearly full takes a part, and says nothing.
+                done += os.write(self._descriptor, data[done:])
+        except OSError as error:
+            raise self._failed(error) from error
+        self._size += done
         if time.monotonic() - self._synced_s >= self._sync_s:
             self._sync()
 
     def _sync(self) -> None:
+        """Begin to hand everything to the disk, unless that is still under way."""
+        if self._syncing is not None:
+            if not self._syncing.done():
+                return
+            self._handed_over(self._syncing)
         self._synced_s = time.monotonic()
+        self._syncing = self._thread.submit(os.fdatasync, self._descriptor)
+
+    def _handed_over(self, syncing: "Future[None]") -> None:
         try:
-            os.fdatasync(self._file.fileno())
+            syncing.result()
         except OSError as error:
-            raise _unwritable(self.path, error) from error
+            raise self._failed(error) from error
+
+    def _failed(self, error: OSError) -> StoreError:
+        self.is_failed = True
+        with suppress(OSError):
+            os.ftruncate(self._descriptor, self._size)
+        return _unwritable(self.path, error)
 
 
 @contextmanager
@@ -115,17 +160,31 @@ def opened(path: Path) -> "Iterator[Iterator[Entry | Torn]]":
     BadInputError
         If there is none, or it is no journal.
     """
+    with _mapped(path) as mapped, memoryview(mapped) as view:
+        yield codec.decode(view)
+
+
+def _mapped(path: Path) -> mmap.mmap:
     try:
-        with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapped:
-            view = memoryview(mapped)
-            try:
-                yield codec.decode(view)
-            finally:
-                view.release()
-    except (OSError, ValueError) as error:
+        if not path.is_file():
+            raise BadInputError(f"There is no journal {path}.", "Check the name and the folder.")
+        with path.open("rb") as file:
+            return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+    except (OSError, ValueError) as error:  # ValueError: it is empty
         raise BadInputError(f"Cannot read the journal {path}: {error}.", "Check the name and the folder.") from error
 
 
-def _unwritable(path: Path, error: Exception) -> StoreError:
-    reason = (error.strerror if isinstance(error, OSError) else None) or str(error)
-    return StoreError(f"The journal {path} cannot be written: {reason}.", "Free space on the disk, then record again.")
+def holds_data(path: Path) -> bool:
+    """Whether there is a journal with at least one notification in it."""
+    try:
+        with opened(path) as entries:
+            return any(isinstance(entry, Entry) and entry.kind == "data" for entry in entries)
+    except BadInputError:
+        return False
+
+
+def _unwritable(path: Path, error: OSError) -> StoreError:
+    return StoreError(
+        f"The journal {path} cannot be written: {error.strerror or error}.",
+        "Free space on the disk, then record again.",
+    )

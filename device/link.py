@@ -61,7 +61,6 @@ class Link:
         Set when the connection is gone.
     reads : dict of characteristic UUID to bytes
         What its driver asked for at the start.
-    reads : dict of str to bytes
     mtu : int
     serial, manufacturer : str or None
     battery : int or None
@@ -77,7 +76,6 @@ class Link:
         self.overflow = 0
         self.lost = asyncio.Event()
         self.mtu = 0
-        self.reads: dict[str, bytes] = {}
         self.reads: dict[str, bytes] = {}
         self.serial: str | None = None
         self.manufacturer: str | None = None

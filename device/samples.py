@@ -70,7 +70,6 @@ class Samples:
         """
         n = signal_mv.shape[1]
         begin, stop = max(at, self.oldest), min(at + n, self.end)
-        too_old = min(max(begin - at, 0), n)
         if stop <= begin:
             return Written(refused=n)
         columns = slice(begin - self._base, stop - self._base)
@@ -89,7 +88,7 @@ class Samples:
         tail = at + n - stop
         if tail:
             self.append(stop, signal_mv[:, n - tail :])
-        return Written(new + tail, same, 0, n - too_old - new - same - tail + too_old)
+        return Written(new + tail, same, 0, n - new - same - tail)
 
     def blank(self, begin: int, end: int) -> int:
         """Take samples away for good, and let none be put there; return how many were."""

@@ -112,8 +112,8 @@ def _start_command() -> bytes:
         command = b""
     if 0 < len(command) <= MAX_COMMAND:
         return command
+    state = f"does not hold 1 to {MAX_COMMAND} bytes in hexadecimal" if text else "is not set"
     raise UnsupportedRecorderError(
-        f"A KardiaMobile 6L starts by a command of its own, which {START_VARIABLE} "
-        + (f"does not hold as 1 to {MAX_COMMAND} bytes in hexadecimal." if text else "would hold, and it is not set."),
-        "Ask the maker for it; this software neither contains nor derives it.",
+        f"A KardiaMobile 6L starts by a command of its own, and {START_VARIABLE} {state}.",
+        f"Set {START_VARIABLE} to your device's command; ask its maker for it, this software does not contain it.",
     )

@@ -42,7 +42,9 @@ def add(commands: Commands) -> None:
         "--electrodes-confirmed", action="store_true", help="the electrodes were checked after a swap warning"
     )
     parser.add_argument("--units", help="unit of a CSV file that states none: mV, uV or V")
-    parser.add_argument("--fs", type=float, metavar="HZ", help="sampling rate of a CSV file that states none")
+    parser.add_argument(
+        "--fs", type=float, metavar="HZ", help="sampling rate of a CSV file that states none, or asked of a recorder"
+    )
     add_json(parser)
     parser.set_defaults(run=run)
 

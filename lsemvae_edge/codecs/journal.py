@@ -2,12 +2,12 @@ r"""The journal of a live recording: every byte a recorder sent, and what its ho
 
 A file is ``LSEJ``, a version byte, then entries, little-endian: kind u8, time u64 (nanoseconds of the host's monotonic
 clock), length u16, content, CRC-32 (u32) of all that. It only ever grows, so a machine that stops leaves whole entries
-and perhaps a torn last one.
+and perhaps a torn last one. Bytes that were altered later cost the entries they belong to; reading goes on after them.
 
 Kinds: ``header`` (JSON, first), ``up`` (JSON: a link, its MTU, what was read from the recorder), ``part`` (JSON: a new
 part and the number its recorder calls it by), ``counting`` (u8: whether samples count from here on, see `COUNTING`),
 ``source`` (u8, text: a characteristic gets a number), ``data`` (u8, bytes: a notification of it), ``lost`` (empty),
-``end`` (empty).
+``end`` (empty), ``polled`` (empty: the decoder was asked what it wants to ask, which changes what it understands).
 """
 
 import json
@@ -20,13 +20,17 @@ from typing import Any, Literal, get_args
 from lsemvae_edge.errors import BadInputError
 
 MAGIC = b"LSEJ\x01"
-KINDS = ("header", "up", "part", "counting", "source", "data", "lost", "end")
+KINDS = ("header", "up", "part", "counting", "source", "data", "lost", "end", "polled")
 Counting = Literal["starting", "counts", "held"]
 COUNTING: tuple[Counting, ...] = get_args(Counting)
 """The recorder is being started, with a new decoder; samples count; they do not, for it may be another person's."""
 
 MAX_CONTENT = 65_535
 MAX_SOURCES = 255
+SEARCHED_BYTES, SEARCHED_ENTRIES = 2**20, 4096
+"""So far behind altered bytes the next whole entry is looked for, and so many candidates are checked."""
+LATER_NS = 24 * 3600 * 10**9
+"""It is at most so much later."""
 
 _HEAD = struct.Struct("<BQH")
 _CRC = struct.Struct("<I")
@@ -59,7 +63,7 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class Torn:
-    """What ends a journal that was not ended: bytes that are no whole entry."""
+    """Bytes that are no whole entry: the end of a journal that was not ended, or damage."""
 
     n_bytes: int
 
@@ -76,7 +80,7 @@ def encode_values(kind: str, at_ns: int, values: dict[str, Any]) -> bytes:
 
 
 def decode(data: "bytes | memoryview") -> Iterator[Entry | Torn]:
-    """Yield the entries of a journal up to the first that is torn or altered, which comes as `Torn`.
+    """Yield the entries of a journal, and `Torn` where bytes are none.
 
     Parameters
     ----------
@@ -90,17 +94,36 @@ def decode(data: "bytes | memoryview") -> Iterator[Entry | Torn]:
     """
     if bytes(data[: len(MAGIC)]) != MAGIC:
         raise BadInputError("The file does not begin as a journal of this version.", "Update lsemvae-edge.")
-    at, first = len(MAGIC), True
+    at, entry = len(MAGIC), None
     while at < len(data):
-        entry, size = _entry(data, at)
-        if first and (entry is None or entry.kind != "header"):
+        before, (entry, size) = entry, _entry(data, at)
+        if before is None and (entry is None or entry.kind != "header"):
             raise BadInputError("The journal has no header.", "Nothing can be read from it; record again.")
         if entry is None:
-            yield Torn(len(data) - at)
-            return
-        first = False
+            assert before is not None
+            found = _next(data, at + 1, before.at_ns)
+            yield Torn(found - at)
+            at, entry = found, before
+            continue
         yield entry
         at += size
+
+
+def _next(data: "bytes | memoryview", begin: int, after_ns: int) -> int:
+    """Find the next whole entry; the end of the data if there is none."""
+    candidates = 0
+    for at in range(begin, min(begin + SEARCHED_BYTES, len(data) - _HEAD.size - _CRC.size + 1)):
+        if data[at] >= len(KINDS):
+            continue
+        _, at_ns, length = _HEAD.unpack_from(data, at)
+        if not 0 <= at_ns - after_ns <= LATER_NS or at + _HEAD.size + length + _CRC.size > len(data):
+            continue
+        candidates += 1
+        if _entry(data, at)[0] is not None:
+            return at
+        if candidates == SEARCHED_ENTRIES:
+            break
+    return len(data)
 
 
 def _entry(data: "bytes | memoryview", at: int) -> tuple[Entry | None, int]:

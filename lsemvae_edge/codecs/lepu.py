@@ -243,8 +243,8 @@ def decode_file(data: bytes) -> Er3Recording:
     Raises
     ------
     BadInputError
-        If the file is cut short or altered, of an unknown version or lead type, or if its length contradicts the
-        number of samples by more than 10 s and 10 %.
+        If the file is cut short or altered, of an unknown lead type, or if it states twelve leads and a length that
+        contradicts the number of samples by more than 10 s and 10 %, as the files of one-lead recorders do.
     """
     if len(data) <= _FILE_HEADER.size + _FILE_TAIL.size:
         raise _damaged("is cut short")
@@ -252,16 +252,15 @@ def decode_file(data: bytes) -> Er3Recording:
     seconds, checksum, magic = _FILE_TAIL.unpack_from(data, body)
     if magic != FILE_MAGIC:
         raise _damaged("does not end as an ER3 file")
-    version, _, lead_type = _FILE_HEADER.unpack_from(data)
+    _, _, lead_type = _FILE_HEADER.unpack_from(data)
     if crc_hqx(memoryview(data)[:body], _CRC_START) != checksum:
         raise _damaged("has a wrong checksum")
-    if version != _FILE_VERSION:
-        raise BadInputError(f"The ER3 file has version {version}; only {_FILE_VERSION} is known.")
     if lead_type not in LEAD_TYPES:
         raise BadInputError(f"The ER3 file has lead type {lead_type}, whose leads are not known.")
     samples = decode_deltas(data[_FILE_HEADER.size : body], len(LEAD_TYPES[lead_type]), MAX_SAMPLES)
     found_s = samples.shape[1] / FS_HZ
-    if abs(found_s - seconds) > max(_LENGTH_TOLERANCE_S, _LENGTH_TOLERANCE * seconds):
+    # A one-lead file of an ER1 or ER2 has the same ends, and a zero where an ER3 states twelve leads.
+    if lead_type == 0 and abs(found_s - seconds) > max(_LENGTH_TOLERANCE_S, _LENGTH_TOLERANCE * seconds):
         raise BadInputError(
             f"The file ends as a Lepu file and states {seconds} s, but read as ER3 it holds {found_s:.0f} s.",
             "Export an ER3 or M12 recording of its waves (W…); those of ER1, ER2 and of trends (T…) are not read.",

@@ -52,7 +52,12 @@ def run(scenario: Callable[[], Awaitable[None]], limit_s: float = 200.0) -> None
     """Run a scenario; leaves the process, since threads of a stack that hangs would keep it."""
 
     async def bounded() -> None:
-        await asyncio.wait_for(scenario(), limit_s)
+        try:
+            await asyncio.wait_for(scenario(), limit_s)
+        except BaseException:
+            for task in asyncio.all_tasks():
+                task.print_stack(file=sys.stderr)
+            raise
 
     try:
         asyncio.run(bounded())

@@ -1,6 +1,8 @@
 """Our own code on real BlueZ: recorders on the virtual air, our radio on the kernel's adapter, and the truth."""
 
 import os
+import sys
+import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
@@ -83,8 +85,39 @@ async def stage() -> AsyncIterator[Stage]:
         daemon = Daemon()
         await daemon.start()
         radio = await stack.enter_async_context(Radio(backend.system()))
+        _log(radio)
         yield Stage(air, daemon, radio)
         del controller
+
+
+def _log(radio: Radio) -> None:
+    """Write what becomes of every attempt to connect, and of every reset, to the log."""
+    connect, recover = radio.connect, radio._recover
+
+    async def connecting(*arguments: Any, **options: Any) -> Any:
+        began_s = time.monotonic()
+        outcome = "connected"
+        try:
+            return await connect(*arguments, **options)
+        except BaseException as error:
+            outcome = repr(error)
+            raise
+        finally:
+            print(
+                f"{time.monotonic():.1f}: after {time.monotonic() - began_s:.1f} s: {outcome}",
+                file=sys.stderr,
+                flush=True,
+            )
+
+    async def recovering() -> bool:
+        began_s = time.monotonic()
+        done = await recover()
+        print(
+            f"{time.monotonic():.1f}: reset in {time.monotonic() - began_s:.1f} s: {done}", file=sys.stderr, flush=True
+        )
+        return done
+
+    radio.connect, radio._recover = connecting, recovering
 
 
 async def enrolled(on: Stage, recorder: VirtualOpen6L, address: str = ADDRESS) -> tuple[Host, Enrolled]:
@@ -101,6 +134,8 @@ async def recorded(live: "LiveRecording", states: list[str] | None = None) -> st
         async for progress in live:
             if states is not None and (not states or states[-1] != progress.state):
                 states.append(progress.state)
+            if progress.state == "same_person":
+                live.confirm(True)
     except DeviceError as error:
         return f"{type(error).__name__}: {error}"
     return "done"

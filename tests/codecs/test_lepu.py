@@ -193,12 +193,11 @@ def test_a_file_cut_anywhere_is_refused():
 @pytest.mark.parametrize(
     ("content", "says"),
     [
-        (with_checksum(bytes.fromhex("02000200000000000000") + STREAM), "version 2"),
         (with_checksum(bytes.fromhex("0100ff00000000000000") + STREAM), "lead type 255"),
         (with_checksum(bytes.fromhex("01000200000000000000") + STREAM, magic=0), "does not end"),
         (with_checksum(bytes.fromhex("01000200000000000000") + STREAM[:-1]), "ends within"),
         (with_checksum(bytes.fromhex("01000200000000000000")), "cut short"),
-        (lepu.encode_file(some(), seconds=15), "states 15 s"),
+        (lepu.encode_file(some(n_channels=8), lead_type=0, seconds=15), "states 15 s"),
     ],
 )
 def test_files_that_cannot_be_read_right_are_named(content, says):

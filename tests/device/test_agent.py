@@ -243,6 +243,7 @@ def test_adapters_are_told(daemon):
     ("name", "reason", "step"),
     [
         ("org.freedesktop.DBus.Error.ServiceUnknown", bluez.NO_DAEMON, "systemctl"),
+        ("org.freedesktop.DBus.Error.Spawn.ChildExited", bluez.NO_DAEMON, "systemctl"),
         ("org.freedesktop.DBus.Error.AccessDenied", bluez.MAY_NOT, "group bluetooth"),
         ("org.bluez.Error.Failed", "bluetoothd refused GetManagedObjects: Failed", "doctor bluetooth"),
     ],

@@ -142,16 +142,11 @@ def test_a_bundle_written_by_hand_is_decoded():
 
 
 def test_leads_by_themselves_are_paired_by_their_time():
-    assert events_of(made := decoder(), array(LEAD_II, AT_1000)) == []
-    (frame,) = events_of(made, array(LEAD_I, AT_1000), sender=after(1))
+    made, sender = decoder(), Sender()
+    assert events_of(made, array(LEAD_II, AT_1000), sender=sender) == []
+    (frame,) = events_of(made, array(LEAD_I, AT_1000), sender=sender)
     np.testing.assert_array_equal(frame.signal_mv, [SIGNAL, SIGNAL])
     assert (frame.device_time_s, frame.dropped) == (1.0, False)
-
-
-def after(n_segments):
-    sender = Sender()
-    sender.counter = n_segments
-    return sender
 
 
 @pytest.mark.parametrize("second", [array(LEAD_I, AT_1004), array(LEAD_II, AT_1004)])
@@ -184,7 +179,14 @@ def test_a_lead_by_itself_needs_a_time_fine_enough_to_pair_it_by(stamp):
 
 @pytest.mark.parametrize(
     ("stamp", "seconds"),
-    [("", None), (COARSE, None), (AT_1004, 1.004), ("2d e80300000000 00 00", 0.1), ("2a 000000000001 00 00", None)],
+    [
+        ("", None),
+        (COARSE, None),
+        (AT_1004, 1.004),
+        ("2d e80300000000 00 00", 0.1),
+        ("2a 000000000001 00 00", 2**40 / 1000),
+        ("24 e80300000000 00 00", None),
+    ],
 )
 def test_a_bundle_is_placed_by_its_time_if_that_is_fine_enough(stamp, seconds):
     (frame,) = events_of(decoder(), bundle(array(LEAD_I), array(LEAD_II), stamp=stamp))
@@ -299,7 +301,7 @@ def test_messages_are_put_together_from_segments_of_any_size(room):
 def test_a_lost_segment_costs_its_message_and_is_told_with_the_next():
     made, sender = decoder(), Sender(room=30)
     message = bundle(array(LEAD_I), array(LEAD_II))
-    first, second, *rest = sender.segments(message)
+    first, _lost, *rest = sender.segments(message)
     events = [event for segment in (first, *rest) for event in made.feed(layout.LIVE, segment)]
     assert [event.reason for event in events] == ["a message cut short"] + ["a segment of an unknown message"] * len(
         rest

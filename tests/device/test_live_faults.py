@@ -1,5 +1,4 @@
 import asyncio
-import os
 from dataclasses import replace
 
 import numpy as np
@@ -411,15 +410,23 @@ def test_the_journal_decodes_to_the_same_parts_through_loss_reconnect_and_anothe
 
 
 def test_a_journal_that_cannot_be_written_ends_the_recording_and_frees_the_recorder(
-    tiny, run, radio_on, until, watched, monkeypatch, tmp_path
+    tiny, run, radio_on, until, watched, tmp_path
 ):
+    class Full(JournalWriter):
+        is_full = False
+
+        def write(self, at_ns, uuid, data):
+            if self.is_full:
+                raise StoreError("The journal cannot be written.")
+            super().write(at_ns, uuid, data)
+
     async def main():
         async with VirtualAir() as air, radio_on(air) as radio:
             host = await air.add(tiny.Recorder(), ADDRESS)
-            journal = JournalWriter(tmp_path / "live.lsej")
+            journal = Full(tmp_path / "live.lsej")
             async with LiveRecording(radio, tiny.known(), journal=journal) as recording:
                 await until(lambda: recording.progress().seconds > 0.2)
-                os.close(journal._file.fileno())
+                journal.is_full = True
                 with pytest.raises(StoreError):
                     await watched(recording, [])
             assert not host.connected

@@ -31,29 +31,34 @@ def run(work: "Coroutine[Any, Any, T]") -> T:
 @asynccontextmanager
 async def radio(options: argparse.Namespace) -> "AsyncIterator[Radio]":
     """Own the adapter while the command runs."""
+    from lsemvae_edge.device import enrolment
     from lsemvae_edge.device.backend import open_backend
     from lsemvae_edge.device.radio import Radio
 
-    async with Radio(await open_backend(options.adapter)) as owner:
+    async with Radio(await open_backend(options.adapter, bonds=enrolment.bonds_path())) as owner:
         yield owner
 
 
 @asynccontextmanager
 async def recording(
-    owner: "Radio", device: str, journal: Path, duration_s: float | None = None
+    owner: "Radio", options: argparse.Namespace, journal: Path, duration_s: float | None = None
 ) -> "AsyncIterator[LiveRecording]":
     """Record from an enrolled recorder, its bytes into a journal; after an error the journal is named."""
     from lsemvae_edge.device import enrolment
-    from lsemvae_edge.device.journal import JournalWriter
+    from lsemvae_edge.device.journal import JournalWriter, holds_data
     from lsemvae_edge.device.live import LiveRecording
 
-    recorder = await owner.choose(device, enrolment.read().recorders)
+    recorder = await owner.choose(options.device, enrolment.read().recorders)
     try:
-        async with LiveRecording(owner, recorder, journal=JournalWriter(journal), duration_s=duration_s) as live:
+        async with LiveRecording(
+            owner, recorder, journal=JournalWriter(journal), fs_hz=options.fs, duration_s=duration_s
+        ) as live:
             yield live
     except LsemvaeError:
-        if journal.is_file():
+        if holds_data(journal):
             say(f"What was received lies in {journal}; `lsemvae-edge devices replay` reads it.")
+        else:
+            journal.unlink(missing_ok=True)
         raise
 
 
@@ -65,7 +70,7 @@ async def capture(options: argparse.Namespace, spec: "ModelSpec") -> "Record":
     from lsemvae_edge.device import capture as captures
 
     journal = journal_path()
-    async with radio(options) as owner, recording(owner, options.device, journal) as live:
+    async with radio(options) as owner, recording(owner, options, journal) as live:
         display = Display(live)
         record = await captures.capture(live, spec, options.limit, display)
         display.close()

@@ -18,6 +18,9 @@ def add(parts: Commands) -> None:
     record.add_argument("--device", default="auto", metavar="ADDRESS", help="default: the one enrolled in range")
     record.add_argument("--seconds", type=float, default=30.0, help="length (default %(default)s)")
     record.add_argument("--out", type=Path, required=True, metavar="FILE", help="where to; its ending says the format")
+    record.add_argument(
+        "--fs", type=float, metavar="HZ", help="sampling rate to ask for (default: the recorder's usual one)"
+    )
     record.add_argument("--keep-journal", action="store_true", help="keep what was received, byte for byte, beside it")
     _options.add_adapter(record)
     replay = parts.add_parser("replay", help="decode a journal again")
@@ -44,7 +47,7 @@ async def _record(options: argparse.Namespace) -> int:
     journal = options.out.with_name(f"{options.out.name}.lsej")
     async with (
         _live.radio(options) as radio,
-        _live.recording(radio, options.device, journal, options.seconds) as live,
+        _live.recording(radio, options, journal, options.seconds) as live,
     ):
         display = _live.Display(live)
         async for progress in live:
