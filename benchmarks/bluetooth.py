@@ -8,12 +8,12 @@ import os
 import tempfile
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
-from unittest.mock import patch
 
 import numpy as np
 
@@ -133,7 +133,7 @@ class Session:
 
     def _start(self) -> None:
         self.intake.starting()
-        with patch.dict(os.environ, {START_VARIABLE: STAND_IN_COMMAND.hex()}):
+        with _start_command():
             self._command(self.driver.start(self.stream, self.intake.number))
         self.intake.running()
 
@@ -168,9 +168,7 @@ def measure(days: tuple[Day, ...] = DAYS, say: Callable[[str], None] = print) ->
     rows = [long_recording(day, say) for day in days]
     speeds = [throughput(name) for name in shelf.MADE]
     for speed in speeds:
-        say(
-            f"{speed['driver']}: {speed['times_real_time']:.0f} times real time, {speed['us_a_message']:.0f} us a message"
-        )
+        say(f"{speed['driver']}: {speed['times_real_time']:.0f} times real time, {speed['us_a_message']} us a message")
     return {"days": rows, "throughput": speeds, "broken": [text for row in rows for text in row["broken"]]}
 
 
@@ -217,7 +215,7 @@ def long_recording(day: Day, say: Callable[[str], None] = print) -> dict[str, An
 
 
 def throughput(name: str, seconds: float = THROUGHPUT_S, times: int = 3) -> dict[str, Any]:
-    """Decode and assemble what a recorder sent, as fast as it goes; the fastest of several times.
+    """Decode and assemble what a recorder sent, as fast as it goes; the least processor time of several times.
 
     Returns
     -------
@@ -283,12 +281,27 @@ class _Checks:
         self.misplaced += int((offsets != self._offset).sum())
 
 
+@contextmanager
+def _start_command() -> Iterator[None]:
+    """Let the one driver that ships no start command find the virtual recorder's."""
+    before = os.environ.get(START_VARIABLE)
+    os.environ[START_VARIABLE] = STAND_IN_COMMAND.hex()
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[START_VARIABLE]
+        else:
+            os.environ[START_VARIABLE] = before
+
+
 def _played(session: Session, script: "list[tuple[float, str, bytes] | None]") -> tuple[float, float]:
     """Return seconds taken, and seconds of signal."""
     decoder = session.driver.decoder(session.stream)
     assembler = Assembler(session.stream, keep_s=KEEP_S, indexed=session.driver.description.indexed)
     assembler.link_up(session.stream, 0.0)
-    begun_s = time.perf_counter()
+    # Processor time: what other processes take of a shared machine is none of the driver's.
+    begun_s = time.process_time()
     for one in script:
         if one is None:
             decoder.due()
@@ -296,7 +309,7 @@ def _played(session: Session, script: "list[tuple[float, str, bytes] | None]") -
         at_s, uuid, data = one
         for event in decoder.feed(uuid, data):
             assembler.add(event, at_s)
-    return time.perf_counter() - begun_s, assembler.seconds
+    return time.process_time() - begun_s, assembler.seconds
 
 
 def _journal_facts(path: Path) -> dict[str, Any]:

@@ -10,11 +10,13 @@ import os
 import tempfile
 import time
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from bumble import hci
 from numpy.typing import NDArray
 
 from lsemvae_edge.device import drivers, enrolment
@@ -28,7 +30,7 @@ from lsemvae_edge.device.virtual import shelf
 from lsemvae_edge.device.virtual.air import VirtualAir
 from lsemvae_edge.device.virtual.host import Host
 from lsemvae_edge.device.virtual.medium import Faults
-from lsemvae_edge.errors import LsemvaeError
+from lsemvae_edge.errors import LsemvaeError, UnusableRecordingError
 from lsemvae_edge.record import Record
 
 DRIVERS = ("open-6l", "lepu-6l", "polar-h10", "kardia-6l")
@@ -118,7 +120,7 @@ def scenarios() -> tuple[Scenario, ...]:
         Scenario("loss in bursts of 10", Faults(loss=0.02, burst=10)),
         Scenario("duplicates", Faults(duplicate=0.1)),
         Scenario("reordering", Faults(swap=0.1)),
-        Scenario("corrupted bytes", Faults(corrupt=0.05)),
+        Scenario("corrupted bytes", Faults(corrupt=0.05), act=_on_the_air),
         Scenario("half frames", Faults(cut=0.05)),
         Scenario("connection interval 195 ms", Faults(interval_s=0.195)),
         Scenario("black-out 2 s", act=_black_out(2.0), lasts_s=2.0),
@@ -222,27 +224,34 @@ async def _run(scenario: Scenario, name: str, seed: int) -> Row:
             Radio(virtual(await air.adapter(), "virtual"), backlog=scenario.backlog) as radio,
         ):
             host = await air.add(recorder, ADDRESS, clock=scenario.clock, max_mtu=scenario.max_mtu)
-            known = await _enrolled(radio, name)
             loop = asyncio.get_running_loop()
+            records: list[Record] = []
             try:
+                known = await _enrolled(radio, name)
                 journal = JournalWriter(Path(folder, "journal.lsej"))
                 async with LiveRecording(radio, known, journal=journal, give_up_s=GIVE_UP_S) as live:
                     stage = Stage(name, air, host, live)
                     begun_s, acted_s, acting = loop.time(), None, None
-                    async for progress in live:
-                        _noted(row, progress, live)
-                        now_s = loop.time() - begun_s
-                        if acting is None and now_s >= BEFORE_S:
-                            air.medium.faults = scenario.faults
-                            acted_s = loop.time()
-                            acting = asyncio.ensure_future(scenario.act(stage) if scenario.act else asyncio.sleep(0))
-                        if acted_s is not None and row.recovery_s is None and _recovered(progress, stage):
-                            row.recovery_s = round(loop.time() - acted_s, 2)
-                        if now_s >= total_s:
-                            break
+                    try:
+                        async for progress in live:
+                            _noted(row, progress, live)
+                            now_s = loop.time() - begun_s
+                            if acting is None and now_s >= BEFORE_S:
+                                air.medium.faults = replace(scenario.faults)
+                                acted_s = loop.time()
+                                acting = asyncio.ensure_future(
+                                    scenario.act(stage) if scenario.act else asyncio.sleep(0)
+                                )
+                            if acted_s is not None and row.recovery_s is None and _recovered(progress, stage):
+                                row.recovery_s = round(loop.time() - acted_s, 2)
+                            if now_s >= total_s:
+                                break
+                    finally:
+                        records += live.parts
+                        with suppress(UnusableRecordingError):
+                            records.append(live.record())
             except LsemvaeError as error:
                 row.error = error.message
-            records = [*live.parts, live.record()]
     _count(row, records)
     return row
 
@@ -296,7 +305,7 @@ def _count(row: Row, records: list[Record]) -> None:
 def _noted(row: Row, progress: Progress, live: LiveRecording) -> None:
     if progress.state == "same_person":
         live.confirm(True)
-    if progress.message and progress.message not in row.operator:
+    if progress.state not in ("connecting", "ended") and progress.message not in row.operator:
         row.operator.append(progress.message)
 
 
@@ -319,6 +328,21 @@ async def _enrolled(radio: Radio, name: str) -> enrolment.Enrolled:
 
 
 # What happens ----------------------------------------------------------------------------------------
+
+
+async def _nothing(stage: Stage) -> None:
+    return
+
+
+async def _on_the_air(stage: Stage) -> None:
+    """Corrupt an encrypted link as the air does: its integrity check fails, and that ends the link."""
+    description = drivers.get(stage.driver).description
+    if not (description.needs_bond and description.integrity):
+        return
+    stage.air.medium.faults.corrupt = 0.0
+    for _ in range(4):
+        stage.air.medium.drop_links(hci.HCI_ErrorCode.CONNECTION_TERMINATED_DUE_TO_MIC_FAILURE_ERROR)
+        await asyncio.sleep(2.0)
 
 
 def _black_out(seconds: float) -> Act:

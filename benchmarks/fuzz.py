@@ -178,7 +178,7 @@ def _sealed_er3(data: bytes) -> bytes:
 def _sealed_journal(data: bytes) -> bytes:
     from lsemvae_edge.codecs import journal
 
-    made, at = bytearray(journal.MAGIC), len(journal.MAGIC)
+    made, at = bytearray(journal.MAGIC), 0
     while at + 2 <= len(data):
         kind, length = data[at] % len(journal.KINDS), data[at + 1]
         content = data[at + 2 : at + 2 + length]

@@ -13,13 +13,18 @@ import numpy as np
 from lsemvae_edge import bundle as bundles
 from lsemvae_edge import metrics, preprocess
 from lsemvae_edge.device.virtual import shelf
+from lsemvae_edge.device.virtual.feed import Feed
+from lsemvae_edge.errors import DeviceError
 from lsemvae_edge.record import Record
 from lsemvae_edge.runtime import Session, open_session
 from lsemvae_edge.screening import assess, screen
 from lsemvae_edge.train import datasets
 
-UV_PER_LSB = 1.0
-"""Step of the recorder of our profile here: PTB-XL's own, so that nothing is rounded."""
+MV_PER_LSB = 0.001
+"""Step of the recorder of our profile here: PTB-XL's own, so that nothing is rounded. Recordings that have lost their
+scale are no multiples of it, and are played through the ER3 alone."""
+BITS = {"open-6l": 24, "lepu-6l": 16}
+"""Of each recorder's converter."""
 
 
 def measure(say: Callable[[str], None]) -> dict[str, Any]:
@@ -41,18 +46,19 @@ def measure(say: Callable[[str], None]) -> dict[str, Any]:
         outcome = screen(limb, bundle, session=session).outcome
         logits = _logits(limb, bundle, session)
         for name, row in rows.items():
-            recorder = shelf.make(name, limb, **({"mv_per_lsb": UV_PER_LSB / 1000} if name == "open-6l" else {}))
-            got = replace(shelf.through(recorder, name, limb.duration_s), amplitude=limb.amplitude)
-            row.n += 1
-            row.samples += got.signal_mv.shape == limb.signal_mv.shape and bool((got.signal_mv == limb.signal_mv).all())
-            other = _logits(got, bundle, session)
-            row.logits += (logits is None and other is None) or (
-                logits is not None and other is not None and bool((logits == other).all())
-            )
+            exact = name == "open-6l"
+            if exact and limb.amplitude != "calibrated":
+                continue
+            got = replace(_played(limb, name, exact), amplitude=limb.amplitude)
             found = screen(got, bundle, session=session).outcome
+            row.n += 1
+            row.samples += np.array_equal(got.signal_mv, limb.signal_mv)
+            row.logits += _same(logits, _logits(got, bundle, session))
             row.outcomes += found == outcome
             if found != outcome:
-                row.flips.append({"id": entry.id, "file": outcome, "recorder": found})
+                row.flips.append({
+                    "id": entry.record_id, "source": entry.source, "file": outcome, "recorder": found,
+                })  # fmt: skip
     return {"n": len(listed), "recorders": {name: row.figures() for name, row in rows.items()}}
 
 
@@ -73,8 +79,34 @@ class _Row:
 
 
 def _measured(record: Record) -> Record:
+    """Cut to what a recorder measures; whole microvolts are rounded to float32 once, as a file's reader does."""
     rows = [record.leads.index(name) for name in ("I", "II")]
-    return replace(record, signal_mv=record.signal_mv[rows], leads=("I", "II"), gaps=record.gaps[rows])
+    signal_mv = record.signal_mv[rows]
+    if record.amplitude == "calibrated":
+        signal_mv = (np.rint(signal_mv.astype(np.float64) / MV_PER_LSB) * MV_PER_LSB).astype(np.float32)
+    return replace(record, signal_mv=signal_mv, leads=("I", "II"), gaps=record.gaps[rows])
+
+
+def _played(record: Record, name: str, exact: bool) -> Record:
+    """Play a recording from its first sample to its last: a recorder that is asked later has begun it already."""
+    stream = shelf.stream(name)
+    mv_per_lsb = MV_PER_LSB if exact else stream.mv_per_lsb
+    recorder = shelf.make(name, record, **({"mv_per_lsb": MV_PER_LSB} if exact else {}))
+    twice = shelf.through(recorder, name, 2 * record.duration_s)
+    steps = np.rint(twice.signal_mv.astype(np.float64) / mv_per_lsb)
+    feed = Feed(record, stream.leads, stream.fs_hz, mv_per_lsb, BITS[name])
+    played = feed.steps(0, feed.n_samples)
+    for first in np.flatnonzero((steps == played[:, :1]).all(axis=0)).tolist():
+        span = slice(first, first + feed.n_samples)
+        if np.array_equal(steps[:, span], played):
+            return replace(twice, signal_mv=twice.signal_mv[:, span], gaps=twice.gaps[:, span])
+    raise DeviceError(f"{name} did not deliver what was played.", "Run `lsemvae-edge devices check-driver`.")
+
+
+def _same(logits: "np.ndarray[Any, Any] | None", other: "np.ndarray[Any, Any] | None") -> bool:
+    if logits is None or other is None:
+        return logits is other
+    return bool((logits == other).all())
 
 
 def _logits(record: Record, bundle: bundles.Bundle, session: Session) -> "np.ndarray[Any, Any] | None":

@@ -6,6 +6,7 @@ whole of it is given up.
 """
 
 import math
+from collections import deque
 
 import numpy as np
 
@@ -13,16 +14,19 @@ from lsemvae_edge.device.clock import Envelope
 from lsemvae_edge.device.events import Frame
 from lsemvae_edge.device.placing import OFF_BY, Place, Placed, Placer, Repeated
 
-LAG_S = 0.1
+LAG_S = 0.05
 LAG_FRAMES = 0.5
-LAG_SCATTERS = 4.0
-"""Samples are late by more than this, by so much of a frame, and by so many times the scatter of the most timely ones;
-a loss of less cannot be told."""
+LAG_TIMES = 2.0
+FIRST_LAG_S = 0.1
+"""Late are samples by more than `LAG_S` (a connection interval comes and goes by itself) or so much of a frame, and so
+many times what the most timely ones are usually within; at first, when that is not known, by more than `FIRST_LAG_S`.
+A loss of less cannot be told."""
 LASTING_S = 2.0
 """Samples that stay late for so long are not held up: others before them were lost."""
 BIN_S = 1.0
 N_BINS, N_BINS_KNOWN = 60, 4
 """Bins of the line; the nominal rate is used before there are so many."""
+N_RECENT = 4
 
 
 class ByArrival(Placer):
@@ -39,29 +43,32 @@ class ByArrival(Placer):
 
     def __init__(self, fs_hz: float, frame_s: float) -> None:
         self._fs_hz = fs_hz
-        self._bound_s = max(LAG_S, LAG_FRAMES * frame_s)
+        self._least_lag_s = max(LAG_S, LAG_FRAMES * frame_s)
         self._end = 0
         self._late_since_s: float | None = None
         self._least_s = 0.0
         self._resumed = False
         self._n_damaged = 0
         self._last: Frame | None = None
-        self._last_s = 0.0
+        self._recent: deque[bytes] = deque(maxlen=N_RECENT)
         self._line = Envelope(BIN_S, N_BINS, forgets=True)
         self._earliest_s = math.inf
 
     def place(self, frame: Frame, arrived_s: float) -> Place:
         """Place a frame at the end, or behind what was lost before it."""
-        n = frame.signal_mv.shape[1]
-        if self._is_repetition(frame, arrived_s):
+        n: int = frame.signal_mv.shape[1]
+        if self._is_repetition(frame):
             return Repeated()
-        self._last, self._last_s = frame, arrived_s
+        self._last = frame
         end_s = (self._end + n) / self._fs_hz
         late_s = arrived_s - end_s
         usual_s, bound_s = self._usual(end_s, late_s)
         lag_s = late_s - usual_s
         if self._resumed or frame.dropped or self._n_damaged:
-            return self._lost(max(lag_s, self._n_damaged * n / self._fs_hz), n, self._end)
+            damaged_s = self._n_damaged * n / self._fs_hz
+            # What was damaged were whole frames, unless much more is missing.
+            is_whole = self._n_damaged and not self._resumed and lag_s <= damaged_s + bound_s
+            return self._lost(damaged_s if is_whole else lag_s, n, self._end)
         if lag_s <= bound_s:
             if lag_s < -bound_s:
                 self._begin_line()  # earlier than possible: a loss was thought too long
@@ -99,16 +106,18 @@ class ByArrival(Placer):
         """Lateness of a sample that nothing holds up, and by how much more it may be late."""
         line = self._line.line() if self._line.n_points >= N_BINS_KNOWN else None
         if line is None:
-            return min(self._earliest_s, late_s), self._bound_s
+            return min(self._earliest_s, late_s), max(FIRST_LAG_S, self._least_lag_s)
         slope = min(max(line.slope, -OFF_BY), OFF_BY)
-        return line.offset_s + slope * end_s, max(self._bound_s, LAG_SCATTERS * line.scatter_s)
+        return line.offset_s + slope * end_s, self._least_lag_s + LAG_TIMES * line.within_s
 
     def _begin_line(self) -> None:
         self._line = Envelope(BIN_S, N_BINS, forgets=True)
         self._earliest_s = math.inf
 
-    def _is_repetition(self, frame: Frame, arrived_s: float) -> bool:
-        """Whether it is the frame before once more: the same noise does not come twice, a flat line does."""
-        if self._last is None or arrived_s - self._last_s > 0.5 * frame.signal_mv.shape[1] / self._fs_hz:
-            return False
-        return np.array_equal(frame.signal_mv, self._last.signal_mv) and bool(np.ptp(frame.signal_mv, axis=1).all())
+    def _is_repetition(self, frame: Frame) -> bool:
+        """Whether it is a frame of just before once more: the same noise does not come twice, a flat line does."""
+        content = frame.signal_mv.tobytes()
+        if content in self._recent and np.ptp(frame.signal_mv, axis=1).all():
+            return True
+        self._recent.append(content)
+        return False

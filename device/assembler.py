@@ -23,6 +23,8 @@ BARRIER_S = 0.1
 """At a reconnect at least so much is a gap, longer than what preprocessing bridges: no window spans it."""
 CONTACT_S = 2.0
 """A contact lost for longer is a gap from its beginning."""
+BEHIND_S = 1.0
+"""When for so long nothing but old places is filled, the recorder counts anew."""
 LONGEST_SILENCE_S = 600.0
 """After a longer one a new time line begins, so that nothing that arrives can ask for much memory at once."""
 NEEDED = frozenset({"RA", "LA", "LL"})
@@ -75,6 +77,7 @@ class Assembler:
         self._off_from: int | None = None
         self._blanked_to = 0
         self._contradicted_to: int | None = None
+        self._behind_since_s: float | None = None
         self._arrived_s = 0.0
 
     @property
@@ -188,6 +191,8 @@ class Assembler:
         if self.recording is not None and frame.recording is not None and frame.recording != self.recording:
             self.counts["foreign"] += 1
             return True
+        if frame.signal_mv.shape[1] == 0:
+            return True
         if self._samples is not None and arrived_s - self._arrived_s > LONGEST_SILENCE_S:
             return False
         if frame.dropped:
@@ -245,19 +250,22 @@ class Assembler:
         self.counts["contradictory"] += written.other
         self.counts["late"] += written.refused if not written.other else 0
         self.counts["missing"] = self._samples.end - self._samples.first - self.counts["samples"]
-        if written.other or written.refused:
-            # One such frame is damaged or very late; one after the other they are a new count over the old places.
-            restarted = self._contradicted_to == at
-            self._contradicted_to = at + n
-            return not restarted
         if reaches_on:
             self._newest(at, frame, arrived_s)
-        return True
+            return True
+        if self._behind_since_s is None:
+            self._behind_since_s = arrived_s
+        restarted = arrived_s - self._behind_since_s >= BEHIND_S
+        if written.other or written.refused:
+            # One such frame is damaged or very late; one after the other they are a new count over the old places.
+            restarted |= self._contradicted_to == at
+            self._contradicted_to = at + n
+        return not restarted
 
     def _newest(self, at: int, frame: Frame, arrived_s: float) -> None:
         """Take notice of the frame with the newest samples."""
         end = at + frame.signal_mv.shape[1]
-        self._contradicted_to = None
+        self._contradicted_to = self._behind_since_s = None
         self._arrived_s = arrived_s
         if frame.off is not None:
             self.off = frame.off

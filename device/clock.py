@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from lsemvae_edge.statistics import median
+from lsemvae_edge.statistics import median, quantile
 
 MAX_POINTS = 240
 SURE_S = 20.0
@@ -25,12 +25,12 @@ _MAD_TO_SIGMA = 1.4826
 
 
 class Line(NamedTuple):
-    """Lateness over time: offset (s), slope (s/s), its standard error, and how far bins scatter around it (s)."""
+    """Lateness over time: offset (s), slope (s/s), its standard error, and what nine in ten bins are within (s)."""
 
     offset_s: float
     slope: float
     slope_error: float
-    scatter_s: float
+    within_s: float
 
 
 class Envelope:
@@ -103,8 +103,9 @@ class Envelope:
             slope = float(median((late_s[-half:] - late_s[:half]) / (at_s[-half:] - at_s[:half])))
             rest = late_s - slope * at_s
             offset = float(median(rest))
-            scatter_s = _MAD_TO_SIGMA * float(median(np.abs(rest - offset)))
-            self._line = Line(offset, slope, scatter_s / (float(np.std(at_s)) * at_s.size**0.5), scatter_s)
+            off_s = np.abs(rest - offset)
+            slope_error = _MAD_TO_SIGMA * float(median(off_s)) / (float(np.std(at_s)) * at_s.size**0.5)
+            self._line = Line(offset, slope, slope_error, float(quantile(off_s, 0.9)))
         return self._line
 
     def _close(self) -> None:

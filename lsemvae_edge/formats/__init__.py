@@ -132,7 +132,7 @@ def _offered() -> tuple[Format, ...]:
     for entry in entry_points(group=GROUP):
         try:
             offered = entry.load()
-        except ImportError as error:
+        except (ImportError, AttributeError) as error:
             raise UsageError(
                 f"The file format {entry.name} cannot be loaded: {error}.", "Install its package again, or remove it."
             ) from error

@@ -1,5 +1,6 @@
 """Our own code on real BlueZ: recorders on the virtual air, our radio on the kernel's adapter, and the truth."""
 
+import asyncio
 import os
 import sys
 import time
@@ -139,6 +140,14 @@ async def recorded(live: "LiveRecording", states: list[str] | None = None) -> st
     except DeviceError as error:
         return f"{type(error).__name__}: {error}"
     return "done"
+
+
+async def until(live: "LiveRecording", task: "asyncio.Task[str]", seconds: float) -> None:
+    """Wait until so much is recorded; an error if it ends before."""
+    while live.progress().seconds < seconds:
+        if task.done():
+            raise AssertionError(f"it ended after {live.progress().seconds:.1f} s: {task.result()}")
+        await asyncio.sleep(0.1)
 
 
 def held(record: Record, feed: Feed, firsts: Sequence[int], mv_per_lsb: float = MV_PER_LSB) -> dict[str, Any]:

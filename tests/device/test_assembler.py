@@ -157,6 +157,14 @@ def test_a_new_count_over_places_that_are_taken_ends_the_time_line():
     assert assembler.counts["contradictory"] == 2 * N
 
 
+def test_a_new_count_whose_samples_are_equal_is_found_by_its_lasting():
+    flat = [replace(frame(k), signal_mv=np.zeros((2, N), np.float32)) for k in range(0, 1500, N)]
+    assembler = fed(flat)
+    answers = [assembler.add(one, 3.0 + one.index / FS_HZ) for one in flat]
+    assert answers[:25] == [True] * 25
+    assert not all(answers[:30])
+
+
 def test_a_damaged_repetition_is_counted_and_the_first_one_stays():
     assembler = fed(frame(k) for k in range(0, 200, N))
     other = frame(100)

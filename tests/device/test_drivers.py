@@ -13,6 +13,7 @@ from lsemvae_edge.device import conformance, drivers
 from lsemvae_edge.device.driver import Decoder, Driver
 from lsemvae_edge.device.errors import UnknownRecorderError
 from lsemvae_edge.errors import DeviceError, ExitCode
+from lsemvae_edge.leads import STANDARD_12
 
 DOC = Path(__file__).parents[2] / "docs" / "drivers.md"
 ADVERTISED = {
@@ -185,3 +186,10 @@ def test_the_documented_driver_is_complete_and_keeps_to_the_contract():
     namespace["test_acme_keeps_to_the_contract"]()
     assert issubclass(namespace["Acme"], Driver)
     assert conformance.check(namespace["Acme"](), hostile=2000) == []
+
+
+@pytest.mark.parametrize("name", ["polar-h10", "movesense"])
+def test_a_chest_straps_lead_is_never_a_standard_one(name):
+    leads = drivers.get(name).description.leads
+    assert leads == ("chest",)
+    assert not set(leads) & set(STANDARD_12)

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lsemvae_edge.device.assembler import BARRIER_S, Assembler
@@ -68,6 +68,7 @@ def test_a_rate_two_percent_off_is_no_gap(kind, rate):
 
 
 @pytest.mark.parametrize("kind", CLOCKED)
+@settings(max_examples=40)
 @given(data=st.data())
 def test_lost_packets_are_gaps_of_their_length(kind, data):
     rate = data.draw(st.sampled_from([0.98, 1.0, 1.02]))
@@ -176,9 +177,9 @@ def run_arrivals(stream, *args, **facts):
 @pytest.mark.parametrize("stream", [SILENT, POLLED])
 @pytest.mark.parametrize("rate", [0.98, 0.9995, 1.0005, 1.02])
 def test_without_any_stamp_a_rate_off_is_no_loss(stream, rate):
-    record = run_arrivals(stream, 120.0, rate).record()
+    record = run_arrivals(stream, 80.0, rate).record()
     assert not record.gaps.any()
-    assert record.n_samples == int(120.0 / stream.frame_s) * round(stream.frame_s * stream.fs_hz)
+    assert record.n_samples == int(80.0 / stream.frame_s) * round(stream.frame_s * stream.fs_hz)
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -228,7 +229,7 @@ def test_a_loss_that_is_told_is_a_gap_at_once(what):
     edges = np.flatnonzero(np.diff(record.gaps[0].astype(int)))
     assert len(edges) == 2
     assert edges[1] - edges[0] >= round(BARRIER_S * 300)
-    assert np.abs(displaced(record)).max() <= 9
+    assert np.abs(displaced(record)).max() <= (0 if what == "damaged" else 9)
 
 
 def test_over_a_lost_link_the_time_that_passed_is_a_gap():

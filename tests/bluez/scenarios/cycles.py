@@ -71,4 +71,4 @@ def _handles(process: str) -> int:
     return len(list(Path(f"/proc/{process}/fd").iterdir()))
 
 
-run(scenario)
+run(scenario, limit_s=500.0)

@@ -4,7 +4,7 @@ import asyncio
 import time
 
 from guest import check, fact, run
-from stage import FS_HZ, enrolled, gap_runs, held, open_recorder, recorded, stage
+from stage import FS_HZ, enrolled, gap_runs, held, open_recorder, recorded, stage, until
 
 from lsemvae_edge.device.live import LiveRecording
 
@@ -20,8 +20,7 @@ async def scenario() -> None:
         live = LiveRecording(on.radio, known, give_up_s=90.0)
         async with live:
             task = asyncio.create_task(recorded(live, states))
-            while live.progress().seconds < 5.0:
-                await asyncio.sleep(0.1)
+            await until(live, task, 5.0)
             on.daemon.kill()
             killed_s, kept_s = time.monotonic(), live.progress().seconds
             while live.progress().state == "recording":

@@ -4,7 +4,7 @@ import asyncio
 import time
 
 from guest import check, fact, run
-from stage import FS_HZ, enrolled, held, open_recorder, recorded, stage
+from stage import FS_HZ, enrolled, held, open_recorder, recorded, stage, until
 
 from lsemvae_edge.device.errors import BluetoothUnavailableError
 from lsemvae_edge.device.live import LiveRecording
@@ -20,8 +20,7 @@ async def scenario() -> None:
         live = LiveRecording(on.radio, known, give_up_s=GIVE_UP_S)
         async with live:
             task = asyncio.create_task(recorded(live))
-            while live.progress().seconds < 5.0:
-                await asyncio.sleep(0.1)
+            await until(live, task, 5.0)
             kept_s = live.progress().seconds
             await on.daemon.power(False)
             off_s = time.monotonic()

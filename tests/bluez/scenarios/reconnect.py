@@ -3,7 +3,7 @@
 import asyncio
 
 from guest import check, fact, run
-from stage import FS_HZ, enrolled, gap_runs, held, open_recorder, recorded, stage
+from stage import FS_HZ, enrolled, gap_runs, held, open_recorder, recorded, stage, until
 
 from lsemvae_edge.device.live import LiveRecording
 
@@ -20,14 +20,12 @@ async def scenario() -> None:
         async with live:
             task = asyncio.create_task(recorded(live, states))
             for _ in range(2):
-                before_s = live.progress().seconds
-                while live.progress().seconds < before_s + 4.0:
-                    await asyncio.sleep(0.1)
+                await until(live, task, live.progress().seconds + 4.0)
                 # At the recorder's end and at ours, as after a supervision time-out.
                 on.air.medium.drop_links()
                 while host.connected:
                     await asyncio.sleep(0.1)
-                while live.progress().state != "recording":
+                while live.progress().state != "recording" and not task.done():
                     await asyncio.sleep(0.1)
             outcome = await task
         record = live.record()

@@ -1,5 +1,7 @@
 """A recorder is found, enrolled through our agent, and recorded from: every sample as it was sent, none missing."""
 
+import asyncio
+
 from guest import check, fact, run
 from stage import ADDRESS, FS_HZ, held, open_recorder, recorded, stage
 
@@ -33,7 +35,11 @@ async def scenario() -> None:
         recorder.sent.clear()
         live = LiveRecording(on.radio, known, duration_s=SECONDS)
         async with live:
-            outcome = await recorded(live)
+            task = asyncio.create_task(recorded(live))
+            while live.progress().seconds < 1.0 and not task.done():
+                await asyncio.sleep(0.1)
+            mtu = recorder._mtu
+            outcome = await task
         record = live.record()
         found = held(record, feed, recorder.sent[:50])
         check("it ends by itself", outcome == "done", outcome=outcome)
@@ -41,7 +47,7 @@ async def scenario() -> None:
         check("every sample is as it was sent", found["n_wrong"] == 0, **found)
         check("none is missing", found["n_gap"] == found["late"] == 0, **found)
         check("it says that it is simulated", record.origin == "simulated")
-        fact(mtu=host.recorder._mtu, received=record.meta["received"])
+        fact(mtu=mtu, received=record.meta["received"])
 
 
 run(scenario)
