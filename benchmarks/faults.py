@@ -266,9 +266,9 @@ def named_samples(name: str, duration_s: float = 300.0) -> Record:
 
 def identified(record: Record, mv_per_lsb: float) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
     """Return for each position which sample stands there (-1: none that was ever sent), and where one stands."""
-    present = ~record.gaps.any(axis=0)
+    present: NDArray[np.bool_] = np.logical_not(record.gaps.any(axis=0))
     steps = np.rint(np.where(record.gaps, 0, record.signal_mv.astype(np.float64)) / mv_per_lsb).astype(np.int64)
-    found = np.full(record.n_samples, -1)
+    found = np.full(record.n_samples, -1, dtype=np.int64)
     if len(record.leads) == 1:
         fits = (steps[0] >= 0) & (steps[0] % LONE_FACTOR == 0)
         found[fits] = steps[0][fits] // LONE_FACTOR

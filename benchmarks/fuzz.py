@@ -29,7 +29,7 @@ Target = Callable[[bytes], None]
 _CUT = struct.Struct("<BB")
 
 
-def prove(names: list[str], runs: int, seed: int, say: Callable[[str], None]) -> dict[str, Any]:
+def prove(names: list[str], runs: int, seed: int, say: Callable[[str], None]) -> Iterator[dict[str, Any]]:
     """Run every target on ``runs`` inputs.
 
     Parameters
@@ -43,23 +43,23 @@ def prove(names: list[str], runs: int, seed: int, say: Callable[[str], None]) ->
     say : callable
         Told after each target.
 
-    Returns
-    -------
+    Yields
+    ------
     dict
-        ``inputs`` in all, ``failures`` in all, and a row for each target.
+        After each target: ``inputs`` in all so far, ``failures`` in all, and a row for each target.
     """
-    rows = []
+    rows: list[dict[str, Any]] = []
     for name in names:
         rows.append(_run(name, runs, seed))
         row = rows[-1]
         state = row["failure"] or "nothing but typed errors"
         say(f"{name}: {row['inputs']} inputs, {row['found']} of them new paths, {row['peak_rss_mb']} MB; {state}")
-    return {
-        "seed": seed,
-        "inputs": sum(row["inputs"] for row in rows),
-        "failures": sum(row["failure"] is not None for row in rows),
-        "rows": rows,
-    }
+        yield {
+            "seed": seed,
+            "inputs": sum(row["inputs"] for row in rows),
+            "failures": sum(row["failure"] is not None for row in rows),
+            "rows": list(rows),
+        }
 
 
 def targets() -> dict[str, Callable[[], Target]]:

@@ -91,7 +91,8 @@ def _played(record: Record, name: str, exact: bool) -> Record:
     """Play a recording from its first sample to its last: a recorder that is asked later has begun it already."""
     stream = shelf.stream(name)
     mv_per_lsb = MV_PER_LSB if exact else stream.mv_per_lsb
-    recorder = shelf.make(name, record, **({"mv_per_lsb": MV_PER_LSB} if exact else {}))
+    options: dict[str, Any] = {"mv_per_lsb": MV_PER_LSB} if exact else {}
+    recorder = shelf.make(name, record, **options)
     twice = shelf.through(recorder, name, 2 * record.duration_s)
     steps = np.rint(twice.signal_mv.astype(np.float64) / mv_per_lsb)
     feed = Feed(record, stream.leads, stream.fs_hz, mv_per_lsb, BITS[name])

@@ -21,7 +21,7 @@ FIRST_LAG_S = 0.1
 """Late are samples by more than `LAG_S` (a connection interval comes and goes by itself) or so much of a frame, and so
 many times what the most timely ones are usually within; at first, when that is not known, by more than `FIRST_LAG_S`.
 A loss of less cannot be told."""
-LASTING_S = 2.0
+LASTING_S = 3.0
 """Samples that stay late for so long are not held up: others before them were lost."""
 BIN_S = 1.0
 N_BINS, N_BINS_KNOWN = 60, 4

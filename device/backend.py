@@ -199,6 +199,8 @@ async def _is_bonded(address: str) -> bool:
 
 
 def _of_dbus(name: str, details: str, recorder: str, waited_s: float, attempts: int) -> DeviceError:
+    if name in bluez.UNAVAILABLE:
+        return BluetoothUnavailableError(*bluez.UNAVAILABLE[name])
     kind = name.rpartition(".")[2]
     if kind in _DBUS_UNAVAILABLE:
         return BluetoothUnavailableError(*_DBUS_UNAVAILABLE[kind])
@@ -227,10 +229,6 @@ _DBUS_UNAVAILABLE = {
     "InProgress": (_BUSY, _ONE_OWNER),
     "NotReady": ("the adapter is switched off", _SWITCH_ON),
     "Blocked": ("the adapter is blocked", "Unblock it: rfkill unblock bluetooth"),
-    "ServiceUnknown": (bluez.NO_DAEMON, bluez.START_DAEMON),
-    "NameHasNoOwner": (bluez.NO_DAEMON, bluez.START_DAEMON),
-    "NoReply": ("bluetoothd does not answer", "Restart it: systemctl restart bluetooth"),
-    "AccessDenied": (bluez.MAY_NOT, bluez.JOIN_GROUP),
 }
 
 _DBUS_PAIRING = {

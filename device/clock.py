@@ -43,12 +43,13 @@ class Envelope:
     max_points : int
         Bins kept.
     forgets : bool
-        With too many bins the oldest goes; otherwise every second one, and bins become twice as long, so that they
-        always span the whole recording.
+        With too many bins the oldest goes; otherwise every second one, and from then on two share a place, so that
+        they always span the whole recording.
     """
 
     def __init__(self, bin_s: float, max_points: int, forgets: bool) -> None:
         self._bin_s, self._max_points, self._forgets = bin_s, max_points, forgets
+        self._point_s = bin_s
         self._points: list[tuple[float, float]] = []
         self._bin: int | None = None
         self._least = (0.0, 0.0)
@@ -111,17 +112,20 @@ class Envelope:
     def _close(self) -> None:
         if self._bin is None:
             return
-        self._points.append(self._least)
         self._delay_s += self._sum_s - self._n * self._least[1]
         self._n_delays += self._n
         self._sum_s, self._n = 0.0, 0
         self._line = None
+        if self._points and int(self._points[-1][0] / self._point_s) == int(self._least[0] / self._point_s):
+            self._points[-1] = min(self._points[-1], self._least, key=lambda point: point[1])
+            return
+        self._points.append(self._least)
         if len(self._points) > self._max_points:
             if self._forgets:
                 del self._points[0]
             else:
                 self._points = self._points[::2]
-                self._bin_s *= 2
+                self._point_s *= 2
 
 
 class RateFit:

@@ -28,7 +28,7 @@ def test_a_target_takes_its_seeds_and_nonsense(name):
 
 def test_hostile_bytes_raise_nothing_but_typed_errors():
     said = []
-    figures = fuzz.prove(["driver:open-6l", "file:journal"], 3000, 5, said.append)
+    *_, figures = fuzz.prove(["driver:open-6l", "file:journal"], 3000, 5, said.append)
     assert figures["failures"] == 0
     assert figures["inputs"] == 6000
     assert [row["target"] for row in figures["rows"]] == ["driver:open-6l", "file:journal"]
@@ -40,7 +40,7 @@ def test_a_child_that_ends_badly_is_a_failure_with_what_it_said(monkeypatch, tmp
     child.write_text("#!/bin/sh\necho ValueError >&2\nexit 77\n")
     child.chmod(0o755)
     monkeypatch.setattr(fuzz.sys, "executable", str(child))
-    figures = fuzz.prove(["file:atc"], 10, 5, lambda _: None)
+    (figures,) = fuzz.prove(["file:atc"], 10, 5, lambda _: None)
     assert figures["failures"] == 1
     assert "ValueError" in figures["rows"][0]["failure"]["said"]
 

@@ -54,7 +54,7 @@ def unavailable(reason):
         (dbus("org.freedesktop.DBus.Error.UnknownObject"), NotInRangeError, "not found"),
         (dbus("org.freedesktop.DBus.Error.ServiceUnknown"), BluetoothUnavailableError, "not running"),
         (dbus("org.freedesktop.DBus.Error.AccessDenied"), BluetoothUnavailableError, "may not"),
-        (dbus("org.freedesktop.DBus.Error.NoReply"), BluetoothUnavailableError, "does not answer"),
+        (dbus("org.freedesktop.DBus.Error.NoReply"), BluetoothUnavailableError, "died"),
         *(
             (unavailable(reason), BluetoothUnavailableError, "Bluetooth cannot be used")
             for reason in BleakBluetoothNotAvailableReason

@@ -91,6 +91,13 @@ def test_jitter_is_the_mean_delay_beyond_the_earliest():
     assert fit.facts()["jitter_ms"] == pytest.approx(10.0, abs=0.5)
 
 
+def test_drift_over_hours_is_no_jitter():
+    fit = RateFit(FS_HZ)
+    for end in range(100, 10_000_000, 100):
+        fit.arrived(end, end / FS_HZ * 1.0005 + (0.004 if end % 200 else 0.0))
+    assert fit.facts()["jitter_ms"] == pytest.approx(2.0, abs=0.5)
+
+
 def test_the_recorders_own_clock_gives_a_rate_too():
     fit = RateFit(FS_HZ)
     for second in range(40):

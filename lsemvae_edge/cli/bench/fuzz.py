@@ -28,9 +28,9 @@ def run(options: argparse.Namespace) -> int:
     known = list(fuzz.targets())
     if unknown := sorted(set(options.target or ()) - set(known)):
         raise UsageError(f"There is no target {', '.join(unknown)}.", f"Name one of: {', '.join(known)}.")
-    figures = fuzz.prove(options.target or known, options.inputs, options.seed, say)
-    if options.out:
-        proof.write(options.out, "fuzz", figures)
+    for figures in fuzz.prove(options.target or known, options.inputs, options.seed, say):
+        if options.out:
+            proof.write(options.out, "fuzz", figures)
     if options.json:
         print_json(figures)
     else:

@@ -79,6 +79,7 @@ def _write(records: "list[Record]", options: argparse.Namespace) -> None:
         if path is not None:
             path = path if len(records) == 1 else path.with_stem(f"{path.stem}-{number}")
             formats.write(record, path)
+        missing = float(record.gaps.any(axis=0).mean())
         facts = {
             "path": None if path is None else str(path),
             "id": record.meta.get("id"),
@@ -87,7 +88,7 @@ def _write(records: "list[Record]", options: argparse.Namespace) -> None:
             "duration_s": record.duration_s,
             "fs_hz": record.fs_hz,
             "leads": list(record.leads),
-            "missing": float(record.gaps.any(axis=0).mean()),
+            "missing": missing,
             "sha256": record.sha256(),
         }
         if options.json:
@@ -96,7 +97,7 @@ def _write(records: "list[Record]", options: argparse.Namespace) -> None:
             kept = "" if path is None else f"{path}: "
             print(
                 f"{kept}{record.duration_s:.1f} s of {', '.join(record.leads)} at {record.fs_hz:g} Hz, "
-                f"{100 * float(facts['missing']):.2f} % missing"
+                f"{100 * missing:.2f} % missing"
             )
             if record.origin == "simulated":
                 say("Simulated: this is no person's recording.")

@@ -57,7 +57,7 @@ async def _simulate(options: argparse.Namespace) -> int:
         record = formats.read(options.recording)
     recorder = shelf.make(options.driver, record, seed=options.seed)
     if options.over:
-        async with await on_controller(options.over, recorder, ADDRESS):
+        async with on_controller(options.over, recorder, ADDRESS):
             _told(options, recorder.local_name, None)
             await asyncio.Event().wait()
     async with VirtualAir() as air:
