@@ -4,6 +4,7 @@ from lsemvae_edge.cli._common import Commands
 from lsemvae_edge.cli.bench import (
     aarch64,
     accuracy,
+    bluetooth,
     cost,
     faults,
     formats,
@@ -40,6 +41,7 @@ PARTS = (
     kills,
     faults,
     recorders,
+    bluetooth,
     fuzz,
 )
 
