@@ -5,11 +5,9 @@ They lie in a small file of the operator. A recorder that is not in it is never 
 
 import asyncio
 import dataclasses
-import json
-import os
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,7 +15,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from lsemvae_edge import strict_json
-from lsemvae_edge.container import open_plain
 from lsemvae_edge.device import drivers
 from lsemvae_edge.device.driver import Driver
 from lsemvae_edge.device.errors import (
@@ -29,6 +26,7 @@ from lsemvae_edge.device.errors import (
 )
 from lsemvae_edge.device.events import Frame, Reply
 from lsemvae_edge.errors import BundleError, DeviceError
+from lsemvae_edge.operator_file import OperatorFile
 from lsemvae_edge.spec import from_dict
 
 if TYPE_CHECKING:
@@ -108,16 +106,7 @@ def store_path() -> Path:
     DeviceError
         If there is neither.
     """
-    if named := os.environ.get(VARIABLE):
-        return Path(named)
-    configuration = os.environ.get("XDG_CONFIG_HOME")
-    try:
-        folder = Path(configuration) if configuration else Path.home() / ".config"
-    except RuntimeError as error:
-        raise DeviceError(
-            "There is no home folder to keep the list of recorders in.", f"Name a file: {VARIABLE}."
-        ) from error
-    return folder / "lsemvae-edge" / "recorders.json"
+    return _FILE.path()
 
 
 def bonds_path() -> Path:
@@ -133,22 +122,7 @@ def read() -> Enrolment:
     DeviceError
         If it is damaged, or can be written by others.
     """
-    path = store_path()
-    try:
-        file = open_plain(path)
-    except FileNotFoundError:
-        return Enrolment()
-    except OSError as error:
-        raise DeviceError(f"The list of recorders {path} cannot be read: {error.strerror}.", _REPAIR) from error
-    if file is None:
-        raise DeviceError(f"The list of recorders {path} is not a plain file.", _REPAIR)
-    with file:
-        if os.name == "posix" and os.fstat(file.fileno()).st_mode & 0o022:
-            raise DeviceError(
-                f"The list of recorders {path} can be written by other users.", f"Run `chmod 600 {path}`."
-            )
-        raw = file.read(strict_json.MAX_BYTES + 1)
-    return _parsed(raw, path)
+    return _FILE.read() or Enrolment()
 
 
 def update(change: Callable[[Enrolment], Enrolment]) -> Enrolment:
@@ -159,24 +133,7 @@ def update(change: Callable[[Enrolment], Enrolment]) -> Enrolment:
     DeviceError
         If it is damaged, or cannot be written.
     """
-    path = store_path()
-    draft = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        with _locked(path.with_name(f".{path.name}.lock")):
-            changed = change(read())
-            with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
-                file.write((json.dumps(asdict(changed), indent=1) + "\n").encode())
-                file.flush()
-                os.fsync(file.fileno())
-            draft.replace(path)
-    except OSError as error:
-        with suppress(OSError):
-            draft.unlink()
-        raise DeviceError(
-            f"The list of recorders {path} cannot be written: {error.strerror}.", "Make its folder writable."
-        ) from error
-    return changed
+    return _FILE.update(lambda enrolment: change(enrolment or Enrolment()))
 
 
 async def enrol(radio: "Radio", address: str, driver: str | None = None, *, replace: bool = False) -> Enrolled:
@@ -260,20 +217,6 @@ async def pair(radio: "Radio", address: str) -> Enrolled:
     return await enrol(radio, known.address, known.driver)
 
 
-@contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    """Hold an advisory lock, so that two commands do not undo each other's changes."""
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0), 0o600)
-    try:
-        if os.name == "posix":
-            import fcntl
-
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(descriptor)
-
-
 def _check_known(address: str, serial: str | None, replace: bool) -> None:
     for known in read().recorders:
         if known.address == address and known.serial != serial and not replace:
@@ -332,3 +275,8 @@ def _parsed(raw: bytes, path: Path) -> Enrolment:
     if len(set(addresses)) != len(addresses) or any(address != address.upper() for address in addresses):
         raise DeviceError(f"{what} names an address twice, or not in capitals.", _REPAIR)
     return enrolment
+
+
+_FILE: OperatorFile[Enrolment] = OperatorFile(
+    "The list of recorders", "recorders.json", VARIABLE, DeviceError, _REPAIR, _parsed
+)

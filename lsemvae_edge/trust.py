@@ -4,18 +4,16 @@ They lie in a small file of the operator. On a machine without one, for research
 results say that it was unsigned; from the first key or pin on, only what these vouch for is taken.
 """
 
-import json
 import os
 import re
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from lsemvae_edge import signing, strict_json
 from lsemvae_edge.bundle import DIGEST, FAMILY, KEY_BYTES, MAX_VERSION, Bundle, Standing, from_base64, is_shipped
-from lsemvae_edge.container import open_plain
 from lsemvae_edge.errors import BundleError, UsageError
+from lsemvae_edge.operator_file import OperatorFile
 from lsemvae_edge.signing import PublicKey
 from lsemvae_edge.spec import from_dict
 
@@ -71,14 +69,7 @@ def store_path() -> Path:
     BundleError
         If there is neither.
     """
-    if named := os.environ.get(VARIABLE):
-        return Path(named)
-    configuration = os.environ.get("XDG_CONFIG_HOME")
-    try:
-        folder = Path(configuration) if configuration else Path.home() / ".config"
-    except RuntimeError as error:
-        raise BundleError("There is no home folder to look for a trust store in.", f"Name one: {VARIABLE}.") from error
-    return folder / "lsemvae-edge" / "trust.json"
+    return _FILE.path()
 
 
 def read_store(*, create: bool = False) -> Store:
@@ -94,25 +85,13 @@ def read_store(*, create: bool = False) -> Store:
     BundleError
         If it is damaged, can be written by others, or is absent where it was named.
     """
-    path = store_path()
-    try:
-        file = open_plain(path)
-    except FileNotFoundError as error:
-        if os.environ.get(VARIABLE) and not create:
-            raise BundleError(
-                f"{VARIABLE} names the trust store {path}, which does not exist.",
-                "Restore it, or begin a new one: lsemvae-edge bundle trust KEY.pub.",
-            ) from error
-        return Store()
-    except OSError as error:
-        raise BundleError(f"The trust store {path} cannot be read: {error.strerror}.", _REPAIR) from error
-    if file is None:
-        raise BundleError(f"The trust store {path} is not a plain file.", _REPAIR)
-    with file:
-        if os.name == "posix" and os.fstat(file.fileno()).st_mode & 0o022:
-            raise BundleError(f"The trust store {path} can be written by other users.", f"Run `chmod 600 {path}`.")
-        raw = file.read(strict_json.MAX_BYTES + 1)
-    return _parsed(raw, path)
+    store = _FILE.read()
+    if store is None and os.environ.get(VARIABLE) and not create:
+        raise BundleError(
+            f"{VARIABLE} names the trust store {store_path()}, which does not exist.",
+            "Restore it, or begin a new one: lsemvae-edge bundle trust KEY.pub.",
+        )
+    return store or Store()
 
 
 def update(change: Callable[[Store], Store]) -> Store:
@@ -123,24 +102,7 @@ def update(change: Callable[[Store], Store]) -> Store:
     BundleError
         If it is damaged, or cannot be written.
     """
-    path = store_path()
-    draft = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        with _locked(path.with_name(f".{path.name}.lock")):
-            changed = change(read_store(create=True))
-            with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
-                file.write((json.dumps(asdict(changed), indent=1) + "\n").encode())
-                file.flush()
-                os.fsync(file.fileno())
-            draft.replace(path)
-    except OSError as error:
-        with suppress(OSError):
-            draft.unlink()
-        raise BundleError(
-            f"The trust store {path} cannot be written: {error.strerror}.", "Make its folder writable."
-        ) from error
-    return changed
+    return _FILE.update(lambda store: change(store or Store()))
 
 
 def judge(bundle: Bundle, store: Store, *, strict: bool = False) -> Standing:
@@ -300,15 +262,4 @@ def _parsed(raw: bytes, path: Path) -> Store:
     return store
 
 
-@contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    """Hold an advisory lock, so that two commands do not undo each other's changes."""
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0), 0o600)
-    try:
-        if os.name == "posix":
-            import fcntl
-
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(descriptor)
+_FILE: OperatorFile[Store] = OperatorFile("The trust store", "trust.json", VARIABLE, BundleError, _REPAIR, _parsed)
