@@ -14,11 +14,14 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from lsemvae_edge.errors import LsemvaeError
+
+if TYPE_CHECKING:
+    from lsemvae_edge.device.virtual.wire import Arrival
 
 RSS_LIMIT_MB = 512
 TIMEOUT_S = 10
@@ -196,7 +199,7 @@ def _fed(wire: Any) -> Iterator[Any]:
         yield arrival
 
 
-def _notification(uuids: list[str], arrival: Any) -> bytes:
+def _notification(uuids: list[str], arrival: "Arrival") -> bytes:
     return _CUT.pack(uuids.index(arrival.uuid), len(arrival.data)) + arrival.data
 
 

@@ -29,8 +29,8 @@ def test_a_target_takes_its_seeds_and_nonsense(name):
 def test_hostile_bytes_raise_nothing_but_typed_errors():
     said = []
     *_, figures = fuzz.prove(["driver:open-6l", "file:journal"], 3000, 5, said.append)
-    assert figures["failures"] == 0
-    assert figures["inputs"] == 6000
+    assert [row["failure"] for row in figures["rows"]] == [None, None]
+    assert figures["inputs"] >= 6000
     assert [row["target"] for row in figures["rows"]] == ["driver:open-6l", "file:journal"]
     assert len(said) == 2
 
