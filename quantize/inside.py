@@ -13,6 +13,7 @@ from lsemvae_edge.model import Student
 from lsemvae_edge.quantize import scheme
 from lsemvae_edge.quantize.reference import QuantizedStudent
 from lsemvae_edge.quantize.targets import Job, QuantizationError
+from lsemvae_edge.runtime.onnx import session_options
 
 EXACT_DB = 120.0
 """What is said of a layer that is not rounded at all: the kernels of a float form differ by less."""
@@ -107,9 +108,8 @@ def _run_onnx(
 
     opened = onnx.ModelProto.FromString(model.SerializeToString())
     opened.graph.output.extend(onnx.ValueInfoProto(name=name) for name in watched)
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1
-    session = onnxruntime.InferenceSession(opened.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    content = opened.SerializeToString()
+    session = onnxruntime.InferenceSession(content, session_options(), providers=["CPUExecutionProvider"])
     signal, mask = (taken.name for taken in session.get_inputs())
     rows: dict[str, list[Array]] = {name: [] for name in watched}
     for row in signals:
