@@ -16,6 +16,7 @@ from lsemvae_edge.manifest import Step  # noqa: E402
 from lsemvae_edge.quantize import explain, inside, scheme  # noqa: E402
 from lsemvae_edge.quantize.diagnose import BINS, diagnose, range_of, weights_db  # noqa: E402
 from lsemvae_edge.quantize.inside import EXACT_DB, snr_db  # noqa: E402
+from lsemvae_edge.runtime.onnx import session_options
 
 
 @pytest.fixture(scope="module")
@@ -158,7 +159,7 @@ def test_watching_onnx_runtime_does_not_change_what_it_computes(convert, signals
     integers = [node.output[0] for node in model.graph.node if node.op_type == "QuantizeLinear"]
     model.graph.output.extend(onnx.ValueInfoProto(name=name) for name in integers)
     sessions = [
-        onnxruntime.InferenceSession(one, providers=["CPUExecutionProvider"])
+        onnxruntime.InferenceSession(one, session_options(), providers=["CPUExecutionProvider"])
         for one in (content, model.SerializeToString())
     ]
     for signal in signals:
