@@ -16,7 +16,7 @@ from lsemvae_edge.manifest import Step  # noqa: E402
 from lsemvae_edge.quantize import explain, inside, scheme  # noqa: E402
 from lsemvae_edge.quantize.diagnose import BINS, diagnose, range_of, weights_db  # noqa: E402
 from lsemvae_edge.quantize.inside import EXACT_DB, snr_db  # noqa: E402
-from lsemvae_edge.runtime.onnx import session_options
+from lsemvae_edge.runtime.onnx import session_options  # noqa: E402
 
 
 @pytest.fixture(scope="module")
