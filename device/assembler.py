@@ -14,7 +14,7 @@ import numpy as np
 from lsemvae_edge.device.arrival import ByArrival
 from lsemvae_edge.device.clock import RateFit
 from lsemvae_edge.device.driver import Stream
-from lsemvae_edge.device.events import Battery, ClockMark, Contact, Damaged, Event, Frame
+from lsemvae_edge.device.events import HANDS_AND_FOOT, Battery, ClockMark, Contact, Damaged, Event, Frame
 from lsemvae_edge.device.placing import ByClock, ByIndex, Doubted, Placed, Placer, Repeated, Restarted
 from lsemvae_edge.device.samples import Samples, Written
 from lsemvae_edge.record import Origin, Record
@@ -27,8 +27,6 @@ BEHIND_S = 1.0
 """When for so long nothing but old places is filled, the recorder counts anew."""
 LONGEST_SILENCE_S = 600.0
 """After a longer one a new time line begins, so that nothing that arrives can ask for much memory at once."""
-NEEDED = frozenset({"RA", "LA", "LL"})
-"""Electrodes without which leads I and II are not measured."""
 
 
 class Assembler:
@@ -275,15 +273,15 @@ class Assembler:
 
     def _contact(self, off: frozenset[str], at: int, end: int) -> None:
         """Blank a stretch without contact once it has lasted too long; samples from ``at`` to ``end`` have ``off``."""
-        until = end if off & NEEDED else at
-        if off & NEEDED and self._off_from is None:
+        until = end if off & HANDS_AND_FOOT else at
+        if off & HANDS_AND_FOOT and self._off_from is None:
             self._off_from = at
         if self._off_from is None:
             return
         if until - self._off_from > CONTACT_S * self.stream.fs_hz:
             self._make_gap(max(self._off_from, self._blanked_to), until)
             self._blanked_to = until
-        if not off & NEEDED:
+        if not off & HANDS_AND_FOOT:
             self._off_from = None
 
     def _make_gap(self, begin: int, end: int) -> None:

@@ -24,8 +24,6 @@ if TYPE_CHECKING:
 
     from lsemvae_edge.device.virtual.bleak_backend import Central
 
-DEFAULT_ADAPTER = "hci0"
-
 
 @dataclass(frozen=True)
 class Backend:

@@ -8,12 +8,13 @@ from typing import Protocol
 import numpy as np
 
 from lsemvae_edge.device.errors import NoContactError
-from lsemvae_edge.device.presence import HANDS_AND_FOOT
+from lsemvae_edge.device.events import HANDS_AND_FOOT
 from lsemvae_edge.device.progress import Progress
 from lsemvae_edge.leads import LIMB_LEADS, solve_i_ii
 from lsemvae_edge.record import Record
 from lsemvae_edge.screening import assess
 from lsemvae_edge.spec import ModelSpec
+from lsemvae_edge.statistics import runs
 
 NEWEST_S = 30.0
 """How much of the newest signal is judged."""
@@ -74,7 +75,7 @@ async def capture(live: Live, spec: ModelSpec, limit_s: float, tell: Callable[[J
     Returns
     -------
     Record
-        The seconds that were judged last. They may be unusable: screening then says why.
+        The seconds that were found good, or else the newest: screening then says why they are unusable.
 
     Raises
     ------
@@ -85,6 +86,7 @@ async def capture(live: Live, spec: ModelSpec, limit_s: float, tell: Callable[[J
     """
     now = Judged(Progress("connecting"), 0.0, 0.0, None, False)
     judged_at_s = 0.0
+    record = None
     async for progress in live:
         now = replace(now, progress=progress)
         if progress.state == "recording" and abs(progress.seconds - judged_at_s) >= EVERY_S:
@@ -99,7 +101,9 @@ async def capture(live: Live, spec: ModelSpec, limit_s: float, tell: Callable[[J
             break
     if not now.usable and now.progress.off & HANDS_AND_FOOT and now.clean_s < spec.preprocess.required_s:
         raise NoContactError(sorted(now.progress.off & HANDS_AND_FOOT), now.progress.seconds)
-    return live.record(NEWEST_S)
+    # If it was found good, what was judged and not what has come since. Otherwise the newest: an older one may be of
+    # another person.
+    return record if now.usable and record is not None else live.record(NEWEST_S)
 
 
 def judged(progress: Progress, record: Record | None) -> Judged:
@@ -108,8 +112,8 @@ def judged(progress: Progress, record: Record | None) -> Judged:
         return Judged(progress, 0.0, 0.0, None, False)
     rows = [row for row, name in enumerate(record.leads) if name in LIMB_LEADS] or list(range(len(record.leads)))
     gaps = record.gaps[rows].any(axis=0)
-    edges = np.flatnonzero(np.diff(np.concatenate([[True], gaps, [True]]).astype(np.int8)))
-    longest = float((edges[1::2] - edges[::2]).max(initial=0))
+    clean = runs(~gaps)
+    longest = float((clean[:, 1] - clean[:, 0]).max(initial=0))
     return Judged(progress, longest / record.fs_hz, float(gaps.mean()), None, False)
 
 

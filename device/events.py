@@ -11,6 +11,9 @@ from numpy.typing import NDArray
 ELECTRODES = ("RA", "LA", "LL", "RL")
 """Limb electrodes by which contact is told; RL is the reference."""
 
+HANDS_AND_FOOT = frozenset({"RA", "LA", "LL"})
+"""Those that leads I and II are measured between; without RL alone somebody is still there."""
+
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Frame:

@@ -1,11 +1,11 @@
 """Whether the samples still belong to the person who was recorded before."""
 
+from lsemvae_edge.device.events import HANDS_AND_FOOT
+
 SAME_PERSON_S = 10.0
 """After so long without contact or signal the operator is asked."""
 ANSWER_S = 30.0
 """So long an answer is waited for; none means somebody else."""
-HANDS_AND_FOOT = frozenset({"RA", "LA", "LL"})
-"""Electrodes that a person who left has let go of; without RL alone somebody is still there."""
 
 
 class Presence:

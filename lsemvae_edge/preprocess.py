@@ -18,6 +18,7 @@ from lsemvae_edge.errors import BadInputError, UnusableRecordingError
 from lsemvae_edge.leads import derive_limb_leads, solve_i_ii
 from lsemvae_edge.record import Record
 from lsemvae_edge.spec import BandSpec, BeatSpec, PreprocessSpec, ResamplerSpec
+from lsemvae_edge.statistics import runs
 
 DEFAULT_FS_HZ = 125.0
 DEFAULT_WINDOW_SAMPLES = 928
@@ -206,9 +207,8 @@ def bridge_gaps(
     received = np.flatnonzero(~gaps)
     positions = np.arange(n_samples)
     filled = np.stack([np.interp(positions, received, lead[received]) for lead in pair])
-    edges = np.flatnonzero(np.diff(np.concatenate([[False], gaps, [False]]).astype(np.int8)))
     long_gap = np.zeros_like(gaps)
-    for begin, end in edges.reshape(-1, 2):
+    for begin, end in runs(gaps):
         if end - begin > max_bridge or begin == 0 or end == n_samples:
             long_gap[begin:end] = True
     return filled, long_gap

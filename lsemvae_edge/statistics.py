@@ -1,4 +1,4 @@
-"""Order statistics without the import that they usually cost.
+"""Order statistics without the import that they usually cost, and the runs of a mask.
 
 ``numpy.median`` and ``numpy.quantile`` import ``numpy.ma`` on their first call, a tenth of a screening's start.
 """
@@ -6,7 +6,7 @@
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 
 def quantile(values: ArrayLike, q: float, axis: int = 0) -> Any:
@@ -31,3 +31,19 @@ def quantile(values: ArrayLike, q: float, axis: int = 0) -> Any:
 def median(values: ArrayLike, axis: int = 0) -> Any:
     """Return the median."""
     return quantile(values, 0.5, axis)
+
+
+def runs(mask: NDArray[np.bool_]) -> NDArray[np.intp]:
+    """Find where a mask is true without a break.
+
+    Parameters
+    ----------
+    mask : array (n,) of bool
+
+    Returns
+    -------
+    array (n_runs, 2) of int
+        First position of each run, and the one behind its last.
+    """
+    edges = np.flatnonzero(np.diff(np.concatenate([[False], mask, [False]]).astype(np.int8)))
+    return np.asarray(edges.reshape(-1, 2))

@@ -5,6 +5,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from lsemvae_edge.statistics import runs
+
 JUDGED_S = 1.0
 """Shortest stretch without a gap that can be judged."""
 AMPLITUDE_TOLERANCE = 0.1
@@ -86,9 +88,8 @@ def _follows(one: NDArray[np.bool_], other: NDArray[np.bool_], apart: int) -> bo
 
 
 def _longest_whole(signal: NDArray[np.float64]) -> NDArray[np.float64]:
-    lost = ~np.isfinite(signal).all(axis=0)
-    edges = np.flatnonzero(np.diff(np.concatenate([[True], lost, [True]]).astype(np.int8)))
-    if edges.size == 0:
+    stretches = runs(np.isfinite(signal).all(axis=0))
+    if stretches.size == 0:
         return signal[:, :0]
-    begin, end = max(zip(edges[::2], edges[1::2], strict=True), key=lambda stretch: stretch[1] - stretch[0])
+    begin, end = max(stretches, key=lambda stretch: stretch[1] - stretch[0])
     return signal[:, begin:end]

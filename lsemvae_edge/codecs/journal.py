@@ -25,8 +25,6 @@ Counting = Literal["starting", "counts", "held"]
 COUNTING: tuple[Counting, ...] = get_args(Counting)
 """The recorder is being started, with a new decoder; samples count; they do not, for it may be another person's."""
 
-MAX_CONTENT = 65_535
-MAX_SOURCES = 255
 SEARCHED_BYTES, SEARCHED_ENTRIES = 2**20, 4096
 """So far behind altered bytes the next whole entry is looked for, and so many candidates are checked."""
 LATER_NS = 24 * 3600 * 10**9

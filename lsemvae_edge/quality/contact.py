@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from lsemvae_edge.beats import Beats
 from lsemvae_edge.leads import LIMB_LEADS, derive_limb_leads
 from lsemvae_edge.limits import QualityLimits
-from lsemvae_edge.statistics import median, quantile
+from lsemvae_edge.statistics import median, quantile, runs
 
 Array = NDArray[np.float64]
 
@@ -149,8 +149,8 @@ def leads_lost_with(electrode: str) -> frozenset[str]:
 
 
 def _run_lengths(mask: NDArray[np.bool_]) -> NDArray[np.intp]:
-    edges = np.flatnonzero(np.diff(np.concatenate([[False], mask, [False]]).astype(np.int8)))
-    return np.asarray(edges[1::2] - edges[::2])
+    found = runs(mask)
+    return np.asarray(found[:, 1] - found[:, 0])
 
 
 def _tone(raw: Array, fs_hz: float, frequency_hz: float) -> float:
