@@ -111,7 +111,7 @@ def judged(progress: Progress, record: Record | None) -> Judged:
     if record is None or not record.n_samples:
         return Judged(progress, 0.0, 0.0, None, False)
     rows = [row for row, name in enumerate(record.leads) if name in LIMB_LEADS] or list(range(len(record.leads)))
-    gaps = record.gaps[rows].any(axis=0)
+    gaps = np.any(record.gaps[rows], axis=0)
     clean = runs(~gaps)
     longest = float((clean[:, 1] - clean[:, 0]).max(initial=0))
     return Judged(progress, longest / record.fs_hz, float(gaps.mean()), None, False)

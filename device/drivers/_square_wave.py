@@ -88,7 +88,7 @@ def _follows(one: NDArray[np.bool_], other: NDArray[np.bool_], apart: int) -> bo
 
 
 def _longest_whole(signal: NDArray[np.float64]) -> NDArray[np.float64]:
-    stretches = runs(np.isfinite(signal).all(axis=0))
+    stretches = runs(np.all(np.isfinite(signal), axis=0))
     if stretches.size == 0:
         return signal[:, :0]
     begin, end = max(stretches, key=lambda stretch: stretch[1] - stretch[0])
