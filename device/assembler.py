@@ -10,6 +10,7 @@ from datetime import datetime
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from lsemvae_edge.device.arrival import ByArrival
 from lsemvae_edge.device.clock import RateFit
@@ -184,6 +185,23 @@ class Assembler:
             amplitude=self.stream.amplitude,
             origin=origin,
         )
+
+    def since(self, at: int) -> tuple[int, NDArray[np.float32]]:
+        """Return what is kept from the sample number ``at`` on, for drawing: numbers count from the first sample.
+
+        Returns
+        -------
+        int
+            Number of the first sample that is returned.
+        array (n_leads, n_samples), float32
+            Millivolts; NaN where nothing was received. What may still turn out to stand elsewhere is held back.
+        """
+        if self._samples is None:
+            return at, np.zeros((len(self.stream.leads), 0), np.float32)
+        first, signal_mv = self._samples.newest(max(self._samples.end - self._samples.first - at, 0))
+        if self._placer.sure is not None:
+            signal_mv = signal_mv[:, : max(self._placer.sure - first, 0)]
+        return first - self._samples.first, signal_mv
 
     def _frame(self, frame: Frame, arrived_s: float) -> bool:
         if self.recording is not None and frame.recording is not None and frame.recording != self.recording:

@@ -48,6 +48,8 @@ class Judged:
         What quality asks for; None before there is enough to judge, and when it is good.
     usable : bool
         The recording holds a window that can be analysed.
+    poor : tuple of str
+        Leads that were not good enough when they were last judged.
     """
 
     progress: Progress
@@ -55,6 +57,7 @@ class Judged:
     lost: float
     advice: str | None
     usable: bool
+    poor: tuple[str, ...] = ()
 
 
 async def capture(live: Live, spec: ModelSpec, limit_s: float, tell: Callable[[Judged], None]) -> Record:
@@ -94,8 +97,8 @@ async def capture(live: Live, spec: ModelSpec, limit_s: float, tell: Callable[[J
             record = live.record(NEWEST_S)
             now = judged(progress, record)
             if now.clean_s >= spec.preprocess.required_s:
-                usable, advice = await asyncio.to_thread(_is_good, record, spec)
-                now = replace(now, usable=usable, advice=advice)
+                usable, advice, poor = await asyncio.to_thread(_is_good, record, spec)
+                now = replace(now, usable=usable, advice=advice, poor=poor)
         tell(now)
         if now.usable or progress.seconds >= limit_s:
             break
@@ -117,9 +120,9 @@ def judged(progress: Progress, record: Record | None) -> Judged:
     return Judged(progress, longest / record.fs_hz, float(gaps.mean()), None, False)
 
 
-def _is_good(record: Record, spec: ModelSpec) -> tuple[bool, str | None]:
+def _is_good(record: Record, spec: ModelSpec) -> tuple[bool, str | None, tuple[str, ...]]:
     if solve_i_ii(dict.fromkeys(record.limb(), np.zeros(1))) is None:
         # One lead never becomes six: enough of it is all there is to wait for.
-        return True, None
+        return True, None, ()
     quality, _ = assess(record, spec)
-    return quality.usable, quality.advice
+    return quality.usable, quality.advice, tuple(name for name, lead in quality.leads.items() if not lead.usable)

@@ -16,6 +16,7 @@ from lsemvae_edge.device.driver import Decoder, Driver, Write
 from lsemvae_edge.device.events import Battery, Contact, Event, Frame, Reply
 from lsemvae_edge.device.journal import JournalWriter
 from lsemvae_edge.device.presence import Presence
+from lsemvae_edge.device.progress import Traces
 from lsemvae_edge.errors import UnusableRecordingError
 from lsemvae_edge.record import Origin, Record
 
@@ -128,6 +129,14 @@ class Intake:
             started_at=None if self._started_at is None else self._started_at + skipped,
             origin=self._origin,
         )
+
+    def traces(self, after: int) -> Traces | None:
+        """Return what came from sample number ``after`` of the current part on, for drawing; None before the first."""
+        if self._assembler is None or not self.seconds:
+            return None
+        first, signal_mv = self._assembler.since(after)
+        stream = self._assembler.stream
+        return Traces(self.part, first, stream.fs_hz, stream.leads, signal_mv, stream.amplitude)
 
     def link_up(self, link: "Link", fs_hz: float | None) -> None:
         """Take notice of a link; ``fs_hz`` is the rate that was asked for."""

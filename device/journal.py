@@ -8,7 +8,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from lsemvae_edge import __version__
 from lsemvae_edge.codecs import journal as codec
@@ -20,6 +20,33 @@ SYNC_S = 1.0
 """A power cut loses at most so much."""
 
 
+class Appendable(Protocol):
+    """Where a journal grows: a plain file, or one that encrypts, such as `lsemvae_edge.store.SealedJournal`.
+
+    Every method but ``close`` raises OSError if it cannot do its work.
+
+    Attributes
+    ----------
+    path : Path
+        Where it lies, for messages.
+    """
+
+    @property
+    def path(self) -> Path: ...  # noqa: D102
+
+    def write(self, data: bytes) -> None:
+        """Hand to the system; all of it or, with an error, nothing."""
+        ...
+
+    def sync(self) -> None:
+        """Hand to the disk what was written; called by a thread of its own."""
+        ...
+
+    def close(self) -> None:
+        """End writing."""
+        ...
+
+
 class JournalWriter:
     """Appends to a journal that did not exist.
 
@@ -29,12 +56,14 @@ class JournalWriter:
 
     Parameters
     ----------
-    path : Path
+    path : Path or Appendable
+        Of a plain file to be made; or what to write through.
     sync_s : float
         See `SYNC_S`.
 
     Attributes
     ----------
+    path : Path
     is_failed : bool
         Whether it could not be written.
 
@@ -44,18 +73,20 @@ class JournalWriter:
         Here and in every method, if it cannot be written.
     """
 
-    def __init__(self, path: Path, sync_s: float = SYNC_S) -> None:
-        self.path, self._sync_s = path, sync_s
-        self.is_failed = False
+    def __init__(self, path: Path | Appendable, sync_s: float = SYNC_S) -> None:
+        self._sync_s = sync_s
+        self.is_failed = self._is_ended = False
         self._sources: dict[str, int] = {}
-        self._size = 0
         self._synced_s = time.monotonic()
         self._syncing: Future[None] | None = None
-        try:
-            # Nobody else reads what a person's heart did.
-            self._descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-        except OSError as error:
-            raise _unwritable(path, error) from error
+        if isinstance(path, Path):
+            self.path = path
+            try:
+                self._file: Appendable = _File(path)
+            except OSError as error:
+                raise _unwritable(path, error) from error
+        else:
+            self.path, self._file = path.path, path
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="journal")
         self._put(codec.MAGIC)
 
@@ -103,29 +134,25 @@ class JournalWriter:
 
     def end(self) -> None:
         """Write that the recording ended in order, and close; a second time does nothing."""
-        if self._descriptor < 0:
+        if self._is_ended:
             return
         try:
             self._put(codec.encode(Entry("end", time.monotonic_ns())))
             if not self.is_failed:
-                self._handed_over(self._thread.submit(os.fdatasync, self._descriptor))
+                self._handed_over(self._thread.submit(self._file.sync))
         finally:
             self._thread.shutdown()
-            os.close(self._descriptor)
-            self._descriptor = -1
+            self._file.close()
+            self._is_ended = True
 
     def _put(self, data: bytes) -> None:
         """Write whole entries."""
-        if self.is_failed or self._descriptor < 0:
+        if self.is_failed or self._is_ended:
             return
-        done = 0
         try:
-            while done < len(data):
-                # A disk that is nearly full takes a part, and says nothing.
-                done += os.write(self._descriptor, data[done:])
+            self._file.write(data)
         except OSError as error:
             raise self._failed(error) from error
-        self._size += done
         if time.monotonic() - self._synced_s >= self._sync_s:
             self._sync()
 
@@ -136,7 +163,7 @@ class JournalWriter:
                 return
             self._handed_over(self._syncing)
         self._synced_s = time.monotonic()
-        self._syncing = self._thread.submit(os.fdatasync, self._descriptor)
+        self._syncing = self._thread.submit(self._file.sync)
 
     def _handed_over(self, syncing: "Future[None]") -> None:
         try:
@@ -146,9 +173,35 @@ class JournalWriter:
 
     def _failed(self, error: OSError) -> StoreError:
         self.is_failed = True
-        with suppress(OSError):
-            os.ftruncate(self._descriptor, self._size)
         return _unwritable(self.path, error)
+
+
+class _File:
+    """A plain file."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._size = 0
+        # Nobody else reads what a person's heart did.
+        self._descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+
+    def write(self, data: bytes) -> None:
+        done = 0
+        try:
+            while done < len(data):
+                # A disk that is nearly full takes a part, and says nothing.
+                done += os.write(self._descriptor, data[done:])
+        except OSError:
+            with suppress(OSError):
+                os.ftruncate(self._descriptor, self._size)
+            raise
+        self._size += done
+
+    def sync(self) -> None:
+        os.fdatasync(self._descriptor)
+
+    def close(self) -> None:
+        os.close(self._descriptor)
 
 
 @contextmanager

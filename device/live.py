@@ -27,7 +27,7 @@ from lsemvae_edge.device.errors import (
 from lsemvae_edge.device.intake import NUMBERS, Intake
 from lsemvae_edge.device.journal import JournalWriter
 from lsemvae_edge.device.link import Link, surely
-from lsemvae_edge.device.progress import Progress, State, message
+from lsemvae_edge.device.progress import Progress, State, Traces, message
 from lsemvae_edge.errors import DeviceError
 from lsemvae_edge.record import Record
 
@@ -177,6 +177,10 @@ class LiveRecording:
             If nothing was received yet.
         """
         return self._intake.record(last_s)
+
+    def traces(self, after: int) -> Traces | None:
+        """Return what came from sample number ``after`` of the current part on, for drawing; None before the first."""
+        return self._intake.traces(after)
 
     async def _run(self) -> None:
         link: Link | None = None

@@ -4,6 +4,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
+import numpy as np
+from numpy.typing import NDArray
+
+from lsemvae_edge.language import mark
+from lsemvae_edge.record import Amplitude
+
 State = Literal["connecting", "recording", "no_signal", "reconnecting", "same_person", "ended"]
 
 LOW_PERCENT = 20
@@ -43,19 +49,50 @@ class Progress:
     part: int = 0
 
 
+@dataclass(frozen=True, eq=False)
+class Traces:
+    """A stretch of a live recording, to be drawn.
+
+    Parameters
+    ----------
+    part : int
+        Number of the part that it belongs to.
+    first : int
+        Number of its first sample within the part, from 0.
+    fs_hz : float
+    leads : tuple of str
+    signal_mv : array (n_leads, n_samples), float32
+        NaN where nothing was received.
+    amplitude : str
+        See `lsemvae_edge.record.Record`.
+    """
+
+    part: int
+    first: int
+    fs_hz: float
+    leads: tuple[str, ...]
+    signal_mv: NDArray[np.float32]
+    amplitude: Amplitude
+
+
+_NO_CONTACT = mark("No contact: {electrodes}. Moisten the skin and hold the electrodes.")
+_BATTERY = mark("The recorder's battery is at {percent} %: charge it after this recording.")
+_RECORDING = mark("Recording. Keep still.")
+_SENTENCES: dict[State, str] = {
+    "connecting": mark("Connecting to {recorder}."),
+    "no_signal": mark("No signal. Bring the recorder closer."),
+    "reconnecting": mark("The link to the recorder is lost. Bring it closer; it is looked for."),
+    "same_person": mark("Is it still the same person?"),
+    "ended": mark("The recording has ended."),
+}
+
+
 def message(progress: Progress, recorder: str) -> str:
     """Return the sentence that goes with a state."""
-    if progress.state == "recording":
-        if progress.off:
-            names = ", ".join(sorted(progress.off))
-            return f"No contact: {names}. Moisten the skin and hold the electrodes."
-        if progress.battery is not None and progress.battery < LOW_PERCENT:
-            return f"The recorder's battery is at {progress.battery} %: charge it after this recording."
-        return "Recording. Keep still."
-    return {
-        "connecting": f"Connecting to {recorder}.",
-        "no_signal": "No signal. Bring the recorder closer.",
-        "reconnecting": "The link to the recorder is lost. Bring it closer; it is looked for.",
-        "same_person": "Is it still the same person?",
-        "ended": "The recording has ended.",
-    }[progress.state]
+    if progress.state != "recording":
+        return _SENTENCES[progress.state].format(recorder=recorder)
+    if progress.off:
+        return _NO_CONTACT.format(electrodes=", ".join(sorted(progress.off)))
+    if progress.battery is not None and progress.battery < LOW_PERCENT:
+        return _BATTERY.format(percent=progress.battery)
+    return _RECORDING

@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from lsemvae_edge.codecs.journal import COUNTING, Counting, Entry, Torn
+from lsemvae_edge.codecs.journal import COUNTING, Counting, Entry, Torn, decode
 from lsemvae_edge.device import drivers
 from lsemvae_edge.device.assembler import Assembler
 from lsemvae_edge.device.driver import Decoder, Stream
@@ -16,12 +16,13 @@ from lsemvae_edge.errors import BadInputError
 from lsemvae_edge.record import Origin, Record
 
 
-def replay(path: Path) -> list[Record]:
+def replay(journal: Path | bytes) -> list[Record]:
     """Decode a journal.
 
     Parameters
     ----------
-    path : Path
+    journal : Path or bytes
+        Its file; or what is in it, as `lsemvae_edge.store.Unfinished` holds it.
 
     Returns
     -------
@@ -36,7 +37,9 @@ def replay(path: Path) -> list[Record]:
     UnknownRecorderError, UnsupportedRecorderError
         If no driver of today reads it.
     """
-    with opened(path) as entries:
+    if isinstance(journal, bytes):
+        return decoded(decode(journal))
+    with opened(journal) as entries:
         return decoded(entries)
 
 

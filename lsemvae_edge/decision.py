@@ -9,27 +9,32 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from lsemvae_edge.errors import BundleError
+from lsemvae_edge.language import mark
 from lsemvae_edge.result import INCONCLUSIVE, NOT_ASKED, TaskResult, Wording
 from lsemvae_edge.runtime import Output
 from lsemvae_edge.spec import ModelSpec, TaskSpec
 
-PATTERN_SEEN = "Pattern seen"
-PATTERN_NOT_SEEN = "Pattern not seen"
-NO_ANSWER = "No answer"
-REFER = "Refer this person to a clinician. This is a screening result, not a diagnosis."
-NO_REASSURANCE = "This does not rule out disease. If the person is breathless, faints or has swollen legs, refer."
-REFER_OR_REPEAT = "Record again; if there is still no answer, refer this person or repeat later."
-RESEARCH_USE = "Research use, not a diagnosis."
-SWAP_CHECK = "Swap check: left hand on L, right hand on R; record again."
-SWAP_CONFIRMED = "The electrodes looked swapped; the operator confirmed that they were placed correctly."
-NOT_ECG = "The signal does not look like an ECG this model knows."
-UNFAMILIAR = "The recording differs from those that the model learned from."
-BETWEEN = "The model's answer lies between its thresholds."
-RATE_UNKNOWN = "The heart rate could not be measured reliably, so the pattern cannot be called absent."
-RATE_OUTSIDE = "The heart rate is outside the range in which the pattern can be called absent."
-PACED = "The person has a pacemaker; the model is not meant for paced hearts."
-TOO_YOUNG = "The model is meant for adults only."
-LEADS_NOT_ACCEPTED = "These leads alone were not measured well enough for an answer."
+PATTERN_SEEN = mark("Pattern seen")
+PATTERN_NOT_SEEN = mark("Pattern not seen")
+NO_ANSWER = mark("No answer")
+REFER = mark("Refer this person to a clinician. This is a screening result, not a diagnosis.")
+NO_REASSURANCE = mark("This does not rule out disease. If the person is breathless, faints or has swollen legs, refer.")
+REFER_OR_REPEAT = mark("Record again; if there is still no answer, refer this person or repeat later.")
+RESEARCH_USE = mark("Research use, not a diagnosis.")
+SWAP_CHECK = mark("Swap check: left hand on L, right hand on R; record again.")
+SWAP_CONFIRMED = mark("The electrodes looked swapped; the operator confirmed that they were placed correctly.")
+NOT_ECG = mark("The signal does not look like an ECG this model knows.")
+UNFAMILIAR = mark("The recording differs from those that the model learned from.")
+BETWEEN = mark("The model's answer lies between its thresholds.")
+RATE_UNKNOWN = mark("The heart rate could not be measured reliably, so the pattern cannot be called absent.")
+RATE_OUTSIDE = mark("The heart rate is outside the range in which the pattern can be called absent.")
+PACED = mark("The person has a pacemaker; the model is not meant for paced hearts.")
+TOO_YOUNG = mark("The model is meant for adults only.")
+LEADS_NOT_ACCEPTED = mark("These leads alone were not measured well enough for an answer.")
+SIMULATED = mark("Simulated recording: this is no person's result.")
+STAND_IN = mark("Trained on a stand-in label: {stand_in}.")
+SEEN = mark("Pattern seen: {title}")
+NOT_SEEN = mark("Pattern not seen: {title}")
 
 
 @dataclass(frozen=True)
@@ -135,15 +140,15 @@ def word(
     primary = results[spec.primary.name]
     negative, positive = spec.primary.classes
     if primary.outcome == positive:
-        headline, line = f"{PATTERN_SEEN}: {spec.primary.title}", REFER
+        headline, line = SEEN.format(title=spec.primary.title), REFER
     elif primary.outcome == negative:
-        headline, line = f"{PATTERN_NOT_SEEN}: {spec.primary.title}", NO_REASSURANCE
+        headline, line = NOT_SEEN.format(title=spec.primary.title), NO_REASSURANCE
     else:
         headline = NO_ANSWER
         line = advice or _instruction(primary.reason)
     notes = []
     if simulated:
-        notes.append("Simulated recording: this is no person's result.")
+        notes.append(SIMULATED)
     if confirmed_swap:
         notes.append(SWAP_CONFIRMED)
     for task in spec.tasks:
@@ -151,7 +156,7 @@ def word(
         if task is not spec.primary and outcome in task.classes:
             notes.append(f"{task.title}: {outcome}.")
     if spec.intended_use.stand_in:
-        notes.append(f"Trained on a stand-in label: {spec.intended_use.stand_in}.")
+        notes.append(STAND_IN.format(stand_in=spec.intended_use.stand_in))
     notes.append(RESEARCH_USE)
     return Wording(headline, line, tuple(notes))
 

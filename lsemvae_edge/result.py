@@ -1,7 +1,12 @@
 """What one screening says, as a value: read by the terminal, the report, the store and other programs."""
 
-from dataclasses import asdict, dataclass
-from typing import Any
+import types
+from collections.abc import Mapping
+from dataclasses import MISSING, asdict, dataclass, fields, is_dataclass
+from functools import lru_cache
+from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
+
+from lsemvae_edge.errors import BadInputError
 
 SCHEMA = "lsemvae-edge/screening-result/1"
 INCONCLUSIVE = "inconclusive"
@@ -103,3 +108,65 @@ class ScreeningResult:
     def to_dict(self) -> dict[str, Any]:
         """Return the result as plain JSON values under its schema."""
         return {"schema": SCHEMA, **asdict(self)}
+
+
+def result_from_dict(value: Mapping[str, Any]) -> ScreeningResult:
+    """Return the result that `ScreeningResult.to_dict` wrote, also by an older version of this software.
+
+    Parameters
+    ----------
+    value : mapping
+        Keys that this version does not know are left out.
+
+    Raises
+    ------
+    BadInputError
+        If it is no result under its schema; names the place.
+    """
+    if not isinstance(value, Mapping) or value.get("schema") != SCHEMA:
+        raise BadInputError("The result is not of a kind that this software knows.", "Update lsemvae-edge.")
+    return _built(ScreeningResult, value, "result")
+
+
+_T = TypeVar("_T")
+
+
+def _built(kind: type[_T], value: Any, where: str) -> _T:
+    if not isinstance(value, Mapping):
+        raise _strange(where)
+    values = {}
+    for field in fields(kind):  # type: ignore[arg-type]  # callers give dataclasses
+        if field.name in value:
+            values[field.name] = _read(_hints(kind)[field.name], value[field.name], f"{where}.{field.name}")
+        elif field.default is MISSING:
+            raise _strange(f"{where}.{field.name}")
+    return kind(**values)
+
+
+def _read(hint: Any, value: Any, where: str) -> Any:
+    origin = get_origin(hint)
+    if origin in (Union, types.UnionType):
+        if value is None:
+            return None
+        (hint,) = [inner for inner in get_args(hint) if inner is not type(None)]
+        return _read(hint, value, where)
+    if is_dataclass(hint) and isinstance(hint, type):
+        return _built(hint, value, where)
+    if origin is dict and isinstance(value, Mapping):
+        return {str(key): _read(get_args(hint)[1], item, f"{where}.{key:.40}") for key, item in value.items()}
+    if origin is tuple and isinstance(value, list | tuple):
+        return tuple(_read(get_args(hint)[0], item, where) for item in value)
+    if hint is float and isinstance(value, int | float) and not isinstance(value, bool):
+        return float(value)
+    if isinstance(hint, type) and isinstance(value, hint):
+        return value
+    raise _strange(where)
+
+
+@lru_cache(maxsize=16)
+def _hints(kind: type) -> dict[str, Any]:
+    return get_type_hints(kind)
+
+
+def _strange(where: str) -> BadInputError:
+    return BadInputError(f"The result has no {where} that this software understands.", "Update lsemvae-edge.")

@@ -6,12 +6,19 @@ from typing import Literal
 from lsemvae_edge.record import Record
 from lsemvae_edge.result import ScreeningResult
 
-AgeBand = Literal["under 18", "18-39", "40-64", "65 and over"]
+AgeBand = Literal["under 18", "18-39", "40-64", "65 and over", "not asked"]
 YOUNGEST: dict[AgeBand, float] = {"under 18": 0.0, "18-39": 18.0, "40-64": 40.0, "65 and over": 65.0}
-"""Lowest age of each band in years: what the model is told."""
+"""Lowest age of each band in years: what the model is told. A kiosk always asks; a file may not say."""
 Ended = Literal["screened", "refused", "interrupted", "cancelled"]
 """How an attempt ended: the model ran; quality refused it; the link, the machine or the recorder gave up; the operator
 did."""
+
+
+def band_of(age_years: float | None) -> AgeBand:
+    """Return the band that an age lies in."""
+    if age_years is None:
+        return "not asked"
+    return max((band for band in YOUNGEST if YOUNGEST[band] <= max(age_years, 0.0)), key=lambda band: YOUNGEST[band])
 
 
 @dataclass(frozen=True)
@@ -30,8 +37,8 @@ class Visit:
         One of `AgeBand`.
     pacemaker : bool or None
         None: the person does not know.
-    consent : bool
-        The person agreed to the recording.
+    consent : bool or None
+        The person agreed to the recording; None: it came as a file, and nobody asked here.
     note : str
         What the operator added; empty by default.
     """
@@ -41,13 +48,13 @@ class Visit:
     operator: str
     age_band: AgeBand
     pacemaker: bool | None
-    consent: bool
+    consent: bool | None
     note: str = ""
 
     @property
-    def age_years(self) -> float:
-        """Lowest age of the band."""
-        return YOUNGEST[self.age_band]
+    def age_years(self) -> float | None:
+        """Lowest age of the band; None if nobody asked."""
+        return YOUNGEST.get(self.age_band)
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,4 +1,4 @@
-"""``bundle``: keys, signatures, and what this machine trusts."""
+"""``bundle``: keys, signatures, what this machine trusts, and which bundle a kiosk uses."""
 
 import argparse
 import re
@@ -19,12 +19,14 @@ UNRESTRICTED = "Nothing is trusted here: every whole bundle is taken, and called
 
 def add(commands: Commands) -> None:
     """Describe the command and its parts."""
-    parser = commands.add_parser("bundle", help="make keys, sign bundles, say what this machine trusts")
+    parser = commands.add_parser("bundle", help="make keys, sign bundles, say what this machine trusts and uses")
     parts = parser.add_subparsers(dest="part", required=True, metavar="PART")
     _add_show(parts)
     _add_keygen(parts)
     _add_sign(parts)
     _add_trust(parts)
+    _add_install(parts)
+    _add_current(parts)
 
 
 # show ---------------------------------------------------------------------------------------------
@@ -258,6 +260,111 @@ def _trusted(store: "Store") -> dict[str, Any]:
         "pins": [asdict(pinned) for pinned in store.pins],
         "accepted": store.accepted,
     }
+
+
+# install and current ------------------------------------------------------------------------------
+
+
+def _add_install(parts: Commands) -> None:
+    parser = parts.add_parser("install", help="give the kiosk another bundle, from a stick or folder")
+    parser.add_argument("path", type=Path, nargs="?", help="bundle, or a folder in which exactly one is taken here")
+    parser.add_argument(
+        "--roll-back",
+        action="store_true",
+        help="with a path: take it also if it is older than one used before; without: use the previous bundle again",
+    )
+    parser.add_argument("--shipped", action="store_true", help="use the bundle that ships with the software again")
+    add_json(parser)
+    parser.set_defaults(run=install)
+
+
+def install(options: argparse.Namespace) -> int:
+    """Install a bundle whole or not at all, or go back to an earlier one."""
+    from lsemvae_edge.kiosk.updates import bundles
+
+    if options.shipped and (options.path or options.roll_back):
+        raise UsageError("--shipped stands alone.", "Run `lsemvae-edge bundle install --help`.")
+    if options.shipped:
+        done = bundles.use_shipped()
+    elif options.path:
+        done = bundles.install(_chosen(options.path, options.roll_back), roll_back=options.roll_back)
+    elif options.roll_back:
+        done = bundles.roll_back()
+    else:
+        raise UsageError("Name a bundle to install.", "Run `lsemvae-edge bundle install --help`.")
+    if options.json:
+        print_json(
+            _in_use(done.bundle, done.previous)
+            | {"schema": "lsemvae-edge/bundle-installed/1", "changed": done.changed, "runtime": done.runtime}
+        )
+        return int(ExitCode.DONE)
+    _print_in_use(done.bundle, done.previous)
+    if done.runtime:
+        print(f"Known answers came out as they should, on {done.runtime}")
+    print("The kiosk uses it from its next start" if done.changed else "It was in use already")
+    return int(ExitCode.DONE)
+
+
+def _chosen(path: Path, older: bool) -> Path:
+    """Return the bundle at a path, or the one on a stick; several that are as new as each other are a question."""
+    from lsemvae_edge import bundle as bundles
+    from lsemvae_edge.cli.verify import check_schema
+    from lsemvae_edge.kiosk.updates.bundles import find
+
+    if path.is_dir() and not (path / bundles.MANIFEST).exists():
+        found = find(path)
+        taken = [one for one in found if one.standing or (older and one.bundle)]
+        if not found:
+            raise UsageError(f"There is no bundle in {path}.", "Look on the stick for a folder or .zip file of one.")
+        if not taken:
+            raise BundleError(f"No bundle in {path} is taken here: {found[0].refusal}")
+        if len({one.bundle.sha256 for one in taken if one.bundle}) > 1:
+            names = ", ".join(str(one.path) for one in taken)
+            raise UsageError(f"There are several bundles in {path}: {names}.", "Name the one to install.")
+        path = taken[0].path
+    check_schema(bundles.load(path))
+    return path
+
+
+def _add_current(parts: Commands) -> None:
+    parser = parts.add_parser("current", help="say which bundle the kiosk uses")
+    add_json(parser)
+    parser.set_defaults(run=current)
+
+
+def current(options: argparse.Namespace) -> int:
+    """Say which bundle is in use, after checking its files, and which one was before."""
+    from lsemvae_edge.kiosk.updates import bundles
+
+    bundle, previous = bundles.current(), bundles.previous()
+    if options.json:
+        print_json({"schema": "lsemvae-edge/bundle-current/1", **_in_use(bundle, previous)})
+    else:
+        _print_in_use(bundle, previous)
+    return int(ExitCode.DONE)
+
+
+def _in_use(bundle: "Bundle", previous: str | None) -> dict[str, Any]:
+    return {
+        "bundle": bundle.spec.id,
+        "name": bundle.manifest.name,
+        "version": bundle.manifest.version,
+        "sha256": bundle.sha256,
+        "path": str(bundle.path),
+        "standing": bundle.standing and asdict(bundle.standing),
+        "previous": previous,
+    }
+
+
+def _print_in_use(bundle: "Bundle", previous: str | None) -> None:
+    from lsemvae_edge import trust
+
+    manifest = bundle.manifest
+    print(f"In use: {manifest.name} version {manifest.version}: {bundle.spec.id}, {bundle.sha256[:12]}")
+    if bundle.standing:
+        print(trust.words(bundle.standing))
+    if previous:
+        print(f"Before: {previous[:12]}")
 
 
 # passphrases --------------------------------------------------------------------------------------

@@ -22,7 +22,12 @@ def add(commands: Commands) -> None:
         "screen", help="screen recordings", description="Screen recordings. Research use, not a diagnosis."
     )
     parser.add_argument("path", nargs="*", type=Path, help="recording, or folder of recordings")
-    parser.add_argument("--demo", action="store_true", help="screen a simulated recording")
+    parser.add_argument("--demo", action="store_true", help="screen a simulated recording; with --ui, a demonstration")
+    parser.add_argument(
+        "--ui", choices=("web", "terminal"), help="run the kiosk (default without a recording: on a display the page)"
+    )
+    parser.add_argument("--no-browser", action="store_true", help="print the page's address and open no browser")
+    parser.add_argument("--port", type=int, default=0, help="of the page, on this machine alone (default: a free one)")
     parser.add_argument(
         "--device", metavar="ADDRESS", help="record from an enrolled recorder; `auto`: the only one of them in range"
     )
@@ -32,7 +37,14 @@ def add(commands: Commands) -> None:
     )
     parser.add_argument("--seed", type=int, default=0, help="which simulated person (default %(default)s)")
     parser.add_argument("--out", type=Path, metavar="DIR", help="also leave the result there as JSON and PDF")
-    parser.add_argument("--bundle", type=Path, help="model bundle (default: the one that ships with the package)")
+    parser.add_argument(
+        "--store",
+        nargs="?",
+        const="",
+        metavar="STUDY_ID",
+        help="keep recording and result in this machine's store (default id: the recording's)",
+    )
+    parser.add_argument("--bundle", type=Path, help="model bundle (default: the installed one, else the shipped one)")
     parser.add_argument("--runtime", help="litert, tflite-runtime or onnxruntime (default: the first that fits)")
     parser.add_argument("--age", type=float, metavar="YEARS", help="age of the person, if the file does not say")
     parser.add_argument(
@@ -50,12 +62,13 @@ def add(commands: Commands) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Screen every recording; the highest exit code counts."""
-    if [bool(options.path), options.demo, options.device is not None].count(True) != 1:
-        raise UsageError("Give recordings, --device or --demo, one of them.", "Run `lsemvae-edge screen FILE`.")
-    from lsemvae_edge import bundle as bundles
-
-    bundle = _admitted(options.bundle) if options.bundle else bundles.default()
+    """Screen every recording, the highest exit code counts; or run the kiosk."""
+    given = [bool(options.path), options.demo, options.device is not None].count(True)
+    if given > 1 or (options.ui is not None and (options.path or options.device is not None)):
+        raise UsageError("Give recordings, --device, --demo or --ui, one of them.", "Run `lsemvae-edge screen FILE`.")
+    if options.ui is not None or not given:
+        return _kiosk(options)
+    bundle = _bundle(options)
     worst = int(ExitCode.DONE)
     station = _Station(bundle, options)
     paths = _recordings(options.path) if options.path else [None]
@@ -64,6 +77,33 @@ def run(options: argparse.Namespace) -> int:
             say(f"[{number}/{len(paths)}] {path}")
         worst = max(worst, station.serve(path, several=len(paths) > 1))
     return worst
+
+
+def _kiosk(options: argparse.Namespace) -> int:
+    """Run the kiosk until it is ended."""
+    if options.json or options.out or options.store is not None:
+        raise UsageError("The kiosk has no --json, --out or --store: it keeps everything.", "Name a recording.")
+    from lsemvae_edge.kiosk import serve, settings
+
+    ui = serve.choose_ui(options.ui)
+    plan = serve.Plan(
+        bundle=_bundle(options),
+        settings=settings.read(),
+        ui=ui,
+        demo=options.demo,
+        seed=options.seed,
+        adapter=options.adapter,
+        fs_hz=options.fs,
+        port=options.port,
+        browser=not options.no_browser,
+    )
+    return serve.run(plan)
+
+
+def _bundle(options: argparse.Namespace) -> "Bundle":
+    from lsemvae_edge.kiosk.updates import bundles as installed
+
+    return _admitted(options.bundle) if options.bundle else installed.current()
 
 
 def _admitted(path: Path) -> "Bundle":
@@ -132,6 +172,8 @@ class _Station:
     def _show(self, path: Path | None, record: "Record", result: "ScreeningResult") -> None:
         from lsemvae_edge import report
 
+        if self._options.store is not None:
+            self._keep(record, result)
         if self._options.json:
             print_json(result.to_dict())
         else:
@@ -144,6 +186,28 @@ class _Station:
             stem = f"{result.record.id or 'recording'}-{result.record.sha256[:8]}"
             files = report.write(result, record, self._options.out, stem)
             say("Report: " + ", ".join(str(file) for file in files.values()))
+
+    def _keep(self, record: "Record", result: "ScreeningResult") -> None:
+        """Keep recording and result before they are shown."""
+        import secrets
+
+        from lsemvae_edge import study_id
+        from lsemvae_edge.kiosk import settings
+        from lsemvae_edge.screening import SIMULATED_ORIGINS, model_ran
+        from lsemvae_edge.store import places
+        from lsemvae_edge.visit import Attempt, Visit, band_of
+
+        options, known = self._options, settings.read()
+        told = options.store or "".join(char for char in (record.meta.get("id") or "") if char.isalnum())
+        checked = study_id.checked(told, known.study_id_pattern, known.check_character and bool(options.store))
+        age_years = options.age if options.age is not None else record.meta.get("age_years")
+        pacemaker = options.pacemaker if options.pacemaker is not None else record.meta.get("pacemaker")
+        visit = Visit(secrets.token_hex(16), checked, "", band_of(age_years), pacemaker, consent=None)
+        ended = "screened" if model_ran(result) else "refused"
+        attempt = Attempt(visit, 1, ended, record, result, None, options.electrodes_confirmed)  # type: ignore[arg-type]
+        with places.open_store("demo" if record.origin in SIMULATED_ORIGINS else "clinic") as store:
+            entry = store.append(attempt)
+        say(f"Kept as {entry.seq}.")
 
     def _show_error(self, path: Path | None, error: LsemvaeError) -> None:
         from lsemvae_edge.cli import error_object

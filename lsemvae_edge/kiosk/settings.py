@@ -121,7 +121,9 @@ def _checked(settings: Settings) -> Settings:
         raise UsageError(f"The pattern of study ids is none: {error}.", _REPAIR) from error
     positive = (settings.recording_limit_s, settings.idle_lock_s, settings.result_clears_s, settings.attempts)
     if min(positive) <= 0 or settings.attempts > 10 or settings.result_clears_s > 60:
-        raise UsageError("Limits must be above 0, attempts at most 10, and a result clears after 60 s at most.", _REPAIR)
+        raise UsageError(
+            "Limits must be above 0, attempts at most 10, and a result clears after 60 s at most.", _REPAIR
+        )
     return settings
 
 

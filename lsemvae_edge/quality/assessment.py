@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lsemvae_edge.beats import Beats, find_beats, frontal_vector, typical_beats
+from lsemvae_edge.language import mark
 from lsemvae_edge.leads import LIMB_LEADS, LIMB_MATRIX, consistency_residual, derive_limb_leads
 from lsemvae_edge.limits import QualityLimits
 from lsemvae_edge.preprocess import Conditioned
@@ -39,20 +40,20 @@ FATAL_RECORD_FLAGS = frozenset(
 """Record-level flags with which nothing is analysed; ``rhythm_unreliable`` alone is left to the decision."""
 
 _ADVICE = {
-    "no_window": "Contact was lost during the recording: keep all contacts touched and record again.",
-    "wrong_scale": "The recorder's voltage scale is wrong: check its gain setting or the file's unit.",
-    "leads_inconsistent": "The leads contradict each other: check the cable or the file, then record again.",
-    "identical_leads": "Two leads are copies of each other: check the cable or the file, then record again.",
-    "flat": "There is no signal: check that both hands and the left leg touch the electrodes.",
-    "saturated": "The signal is too strong for the recorder: wipe the electrodes, keep still and record again.",
-    "mains": "There is strong electrical interference: move away from power cables and chargers.",
-    "motion": "There is too much movement: rest both arms, keep still and record again.",
-    "wander": "There is too much movement: rest both arms, keep still and record again.",
-    "muscle_noise": "The muscles are tense: rest both arms, hold the device loosely and record again.",
-    "lead_off": "The contact is poor: moisten the skin under the electrodes and record again.",
-    "rate_implausible": "No plausible heart rate was found: check all three contacts and record again.",
-    "not_an_ecg": "No clear heartbeat was found: check all three contacts, keep still and record again.",
-    "few_alike_beats": "Too few heartbeats resemble each other: keep still and record again, for half a minute.",
+    "no_window": mark("Contact was lost during the recording: keep all contacts touched and record again."),
+    "wrong_scale": mark("The recorder's voltage scale is wrong: check its gain setting or the file's unit."),
+    "leads_inconsistent": mark("The leads contradict each other: check the cable or the file, then record again."),
+    "identical_leads": mark("Two leads are copies of each other: check the cable or the file, then record again."),
+    "flat": mark("There is no signal: check that both hands and the left leg touch the electrodes."),
+    "saturated": mark("The signal is too strong for the recorder: wipe the electrodes, keep still and record again."),
+    "mains": mark("There is strong electrical interference: move away from power cables and chargers."),
+    "motion": mark("There is too much movement: rest both arms, keep still and record again."),
+    "wander": mark("There is too much movement: rest both arms, keep still and record again."),
+    "muscle_noise": mark("The muscles are tense: rest both arms, hold the device loosely and record again."),
+    "lead_off": mark("The contact is poor: moisten the skin under the electrodes and record again."),
+    "rate_implausible": mark("No plausible heart rate was found: check all three contacts and record again."),
+    "not_an_ecg": mark("No clear heartbeat was found: check all three contacts, keep still and record again."),
+    "few_alike_beats": mark("Too few heartbeats resemble each other: keep still and record again, for half a minute."),
 }
 """In order of what to put right first."""
 

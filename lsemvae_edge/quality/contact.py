@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lsemvae_edge.beats import Beats
+from lsemvae_edge.language import mark
 from lsemvae_edge.leads import LIMB_LEADS, derive_limb_leads
 from lsemvae_edge.limits import QualityLimits
 from lsemvae_edge.statistics import median, quantile, runs
@@ -14,9 +15,13 @@ from lsemvae_edge.statistics import median, quantile, runs
 Array = NDArray[np.float64]
 
 ELECTRODE_ADVICE = {
-    "RA": "Right hand electrode: hold it firmly with the fingers of the right hand, moisten dry skin, and keep still.",
-    "LA": "Left hand electrode: hold it firmly with the fingers of the left hand, moisten dry skin, and keep still.",
-    "LL": "Left leg electrode: press the device on bare skin of the left knee.",
+    "RA": mark(
+        "Right hand electrode: hold it firmly with the fingers of the right hand, moisten dry skin, and keep still."
+    ),
+    "LA": mark(
+        "Left hand electrode: hold it firmly with the fingers of the left hand, moisten dry skin, and keep still."
+    ),
+    "LL": mark("Left leg electrode: press the device on bare skin of the left knee."),
 }
 """What to do about each electrode, one sentence."""
 

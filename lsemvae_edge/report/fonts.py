@@ -1,9 +1,11 @@
 """The report's typeface: Noto Sans, from its pinned package, cut down to the characters a page needs.
 
-The package holds one variable font of 4500 glyphs. Fixing its weight takes seconds for the whole font and a
-tenth of a second after it was cut down, so that comes first.
+The package holds one variable font of 4500 glyphs, Devanagari among them. Fixing its weight takes seconds for the
+whole font and a tenth of a second after it was cut down, so that comes first. Of Devanagari, whatever its letters
+can turn into when they join is kept as well.
 """
 
+import unicodedata
 from functools import lru_cache
 from io import BytesIO
 from pathlib import Path
@@ -13,6 +15,16 @@ from lsemvae_edge.errors import LsemvaeError
 REGULAR, BOLD = 400, 700
 
 _BASE = frozenset(map(chr, [*range(0x20, 0x7F), *range(0xA0, 0x100)])) | frozenset("–—‘’“”•…−·")
+
+
+_DEVANAGARI = range(0x0900, 0x0980)
+VIRAMA = "\u094d"
+"""Sign that binds a consonant to the next."""
+_SHAPING = [
+    *("ccmp", "locl", "nukt", "akhn", "rphf", "rkrf", "blwf", "half", "cjct", "pres", "abvs", "blws", "psts", "liga"),
+    *("kern", "dist", "abvm", "blwm", "mark", "mkmk"),
+]
+"""Features of the font that Devanagari needs."""
 
 
 class FontError(LsemvaeError):
@@ -29,13 +41,26 @@ def instance(weight: int, text: str) -> bytes:
     FontError
         If the package with the font is not installed, or the font lacks a character; a page never shows boxes.
     """
-    return _instance(weight, (_BASE & _writable()) | {char for char in text if char.isprintable()})
+    characters = (_BASE & _writable()) | {char for char in text if char.isprintable()}
+    if needs_shaping(text):
+        characters |= _writable() & frozenset(map(chr, _DEVANAGARI))
+    return _instance(weight, characters)
 
 
 def spell_missing(text: str) -> str:
     """Write characters the font lacks by their number, for names that come from a file or a device."""
     known = _writable()
     return "".join(char if char in known or not char.isprintable() else f"<U+{ord(char):04X}>" for char in text)
+
+
+def needs_shaping(text: str) -> bool:
+    """Return whether letters of a text join."""
+    return any(ord(char) in _DEVANAGARI for char in text)
+
+
+def joins_before(char: str) -> bool:
+    """Return whether a character is written onto the one before it."""
+    return unicodedata.category(char) in ("Mn", "Mc")
 
 
 def _font_path() -> Path:
@@ -54,8 +79,10 @@ def _writable() -> frozenset[str]:
     from fontTools.ttLib import TTFont
 
     with TTFont(_font_path(), lazy=True) as font:
-        # Scripts that need shaping are left out until pages are shaped: wrong letters are worse than none.
-        return frozenset(chr(code) for code in font.getBestCmap() if code < 0x530 or 0x1E00 <= code < 0x2C00)
+        # Of the scripts that need shaping, pages are shaped for Devanagari: wrong letters are worse than none.
+        return frozenset(
+            chr(code) for code in font.getBestCmap() if code < 0x530 or code in _DEVANAGARI or 0x1E00 <= code < 0x2C00
+        )
 
 
 @lru_cache(maxsize=8)
@@ -69,10 +96,10 @@ def _instance(weight: int, characters: frozenset[str]) -> bytes:
     if missing:
         raise FontError(
             f"The report's font cannot write {' '.join(missing[:5])!r}.",
-            "Choose a language in Latin, Greek or Cyrillic letters for reports.",
+            "Choose a language in Latin, Greek, Cyrillic or Devanagari letters for reports.",
         )
     options = subset.Options()
-    options.layout_features = ["kern"]
+    options.layout_features = _SHAPING if needs_shaping("".join(characters)) else ["kern"]
     options.hinting = False
     options.notdef_outline = True
     options.drop_tables += ["STAT"]

@@ -408,3 +408,40 @@ def test_a_recorder_two_percent_fast_is_recorded_at_its_true_rate():
     assert record.meta["clock"]["nominal_hz"] == 500.0
     assert record.meta["clock"]["measured_hz"] == pytest.approx(510.0, abs=0.01)
     assert record.meta["clock"]["by_its_own_clock_hz"] == pytest.approx(510.0, abs=0.5)
+
+
+# For drawing ----------------------------------------------------------------------------------------
+
+
+@given(st.lists(st.integers(1, 5), min_size=1, max_size=12), st.sets(st.integers(1, 40)))
+def test_what_is_followed_for_drawing_is_each_sample_once_and_what_the_record_holds(steps, lost):
+    assembler = started(keep_s=60.0)
+    at, drawn = 0, []
+    frames = [frame(N * k) for k in range(sum(steps)) if k not in lost]
+    for step in steps:
+        for one in frames[:step]:
+            fed([one], assembler)
+        del frames[:step]
+        first, signal_mv = assembler.since(at)
+        assert first == at
+        drawn.append(signal_mv)
+        at = first + signal_mv.shape[1]
+    whole = assembler.record().signal_mv
+    assert np.array_equal(np.concatenate(drawn, axis=1), whole, equal_nan=True)
+
+
+def test_what_is_followed_too_late_begins_with_what_is_kept():
+    assembler = fed([frame(N * k) for k in range(100)], started(keep_s=1.0))
+    first, signal_mv = assembler.since(0)
+    assert first == 2000 - 500
+    assert signal_mv[0, 0] == first
+
+
+def test_what_may_still_move_is_not_drawn():
+    stream = replace(INDEXED, index_modulus=None)
+    assembler = started(stream, indexed=False)
+    for k in range(50):
+        assembler.add(Frame(frame(N * k).signal_mv), N * (k + 1) / FS_HZ)
+    _, signal_mv = assembler.since(0)
+    assert 0 < signal_mv.shape[1] <= 1000
+    assert np.isfinite(signal_mv).all()

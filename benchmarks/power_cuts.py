@@ -1,0 +1,311 @@
+"""Proof by power cuts: what a kiosk showed as saved is there, whole, after its power went at any moment.
+
+A guest stores attempts on ext4 and tells over its serial port what it has stored. It is killed with SIGKILL, so its
+memory and what it had not yet written are lost, and its disk loses what was not flushed (`volatile_disk`). At the next
+start it says what is there, before it goes on. Boots are spared: the guest goes on from its memory as it was before it
+first saw a disk, with new randomness and a new boot id.
+"""
+
+import json
+import os
+import random
+import subprocess
+import sys
+import tempfile
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from time import monotonic
+from typing import Any
+
+from lsemvae_edge.benchmarks import guest, power_cut_guest, specimens
+from lsemvae_edge.benchmarks.kills import ProofError, Say
+from lsemvae_edge.benchmarks.power_cut_guest import Plan
+from lsemvae_edge.benchmarks.volatile_disk import Counts, Disk, Fate, Server
+from lsemvae_edge.errors import UsageError
+
+KILLS_PER_DISK = 20
+DISK_MIB = 48
+LONGEST_S = 3.0
+"""Latest cut after the store was opened, where it comes by the clock."""
+MOST_REQUESTS = {"opening": 40, "storing": 120}
+"""Latest cut in writes and flushes of the disk: since the guest went on, or since the store was opened."""
+_KINDS = ("opening", "storing", "storing", "storing", "clock")
+_FATES: tuple[Fate, ...] = ("lost", "mixed", "mixed", "kept")
+_PATIENCE_S = 90.0
+_MODULES = ("virtio_pci", "ext4", "crc32c_generic")
+_LATE = ("virtio_blk",)
+_INIT = f"""#!/bin/busybox sh
+/bin/busybox mount -t proc proc /proc
+/bin/busybox mount -t sysfs sys /sys
+/bin/busybox mount -t devtmpfs dev /dev
+for module in $(/bin/busybox cat /modules/order); do /bin/busybox insmod /modules/$module; done
+export PYTHONHOME=/nowhere PYTHONPATH=/{guest.PYTHON} PYTHONDONTWRITEBYTECODE=1 OPENBLAS_NUM_THREADS=1
+exec /bin/python3 -S -m lsemvae_edge.benchmarks.power_cut_guest
+"""
+
+
+@dataclass
+class Disks:
+    """What was shown of one disk, and what was found of it.
+
+    Parameters
+    ----------
+    shown : dict
+        Hash of every entry that was shown as saved, or found at an earlier start, by its number.
+    saved : int
+        Entries shown as saved.
+    findings : list of str
+        What must not be.
+    unshown : int
+        Entries found that had been stored when the power went, but not yet shown.
+    journals : int
+        Journals of recordings that the power cut off, read back.
+    synced : tuple of int or None
+        Number of the attempt whose journal was being written, and bytes of it that must be on the disk.
+    """
+
+    shown: dict[int, str] = field(default_factory=dict)
+    saved: int = 0
+    findings: list[str] = field(default_factory=list)
+    unshown: int = 0
+    journals: int = 0
+    synced: tuple[int, int] | None = None
+
+    def hear(self, line: str) -> None:
+        """Take what a guest shows while it stores."""
+        word, _, rest = line.partition(" ")
+        if word == "SAVED":
+            seq, digest = rest.split()
+            self.shown[int(seq)] = digest
+            self.saved += 1
+            self.synced = None
+        elif word == "SYNCED":
+            number, n_bytes = rest.split()
+            self.synced = int(number), int(n_bytes)
+        elif word == "FAILED":
+            self.findings.append(rest)
+
+    def judge(self, lines: list[str]) -> None:
+        """Compare what a guest said up to ``OPEN`` with what was shown before."""
+        found: dict[int, str] = {}
+        read_back: dict[int, int] = {}
+        for line in lines:
+            word, _, rest = line.partition(" ")
+            if word == "ENTRY":
+                seq, digest, kind, whole = rest.split()
+                found[int(seq)] = digest
+                if whole != "1":
+                    self.findings.append(f"Entry {seq} ({kind}) is there, but not whole.")
+            elif word == "JOURNAL":
+                number, n_bytes, right = rest.split()
+                read_back[int(number)] = int(n_bytes)
+                if right != "1":
+                    self.findings.append(f"The journal of attempt {number} is no beginning of what was received.")
+            elif word == "VERDICT" and not rest.startswith("1 "):
+                self.findings.append("The store does not verify.")
+            elif word in ("FINDING", "FAILED"):
+                self.findings.append(rest)
+        for seq, digest in self.shown.items():
+            if seq not in found:
+                self.findings.append(f"Entry {seq} was shown as saved and is gone.")
+            elif found[seq] != digest:
+                self.findings.append(f"Entry {seq} was shown as saved and is another.")
+        unshown = found.keys() - self.shown.keys()
+        # A journal ends in the moment in which its attempt is stored.
+        if self.synced is not None and not unshown and read_back.get(self.synced[0], 0) < self.synced[1]:
+            self.findings.append(f"Of the journal of attempt {self.synced[0]}, {self.synced[1]} bytes were safe.")
+        self.unshown += len(unshown)
+        self.journals += len(read_back)
+        self.shown, self.synced = found, None
+
+
+@dataclass(frozen=True)
+class Cut:
+    """One power cut: when, and what was lost."""
+
+    kind: str
+    at: float
+    fate: Fate
+    lost_sectors: int
+    saved: int
+    cycle_s: float
+
+
+def measure(
+    kills: int, seed: int, say: Say, *, sync: bool = True, checkpoint: Callable[[Mapping[str, Any]], None] | None = None
+) -> dict[str, Any]:
+    """Cut the power so often.
+
+    Parameters
+    ----------
+    kills : int
+    seed : int
+        Of the moments, and of what the disk loses; when a guest gets how far is the machine's.
+    say : callable
+    sync : bool
+        False: a store that does not wait for the disk, which must be found out.
+    checkpoint : callable, optional
+        Given the figures after every disk.
+
+    Returns
+    -------
+    dict
+        ``kills``, ``saved`` (entries shown as saved), ``findings`` (must be empty), ``cuts`` and more.
+
+    Raises
+    ------
+    UsageError
+        If a program or a kernel is missing.
+    """
+    with tempfile.TemporaryDirectory(prefix="power-cuts-") as place:
+        folder = Path(place)
+        image, initrd = _prepared(folder)
+        cuts: list[Cut] = []
+        judged: list[Disks] = []
+        server = Server(Disk(bytearray(DISK_MIB << 20)), folder / "disk")
+        machine = guest.Machine(folder, image, initrd, folder / "disk")
+        figures: dict[str, Any] = {}
+        try:
+            server.expect()
+            boot_s = machine.boot()
+            machine.ended()
+            say(f"The guest was ready after {boot_s:.1f} s.")
+            while len(cuts) < kills:
+                rng = random.Random(f"{seed}/{len(judged)}")  # noqa: S311 - no secret
+                server.wait()
+                server.disk = _formatted(folder)
+                run = _Run(machine, server, rng, seed * 1000 + len(judged), sync)
+                for _ in range(min(KILLS_PER_DISK, kills - len(cuts))):
+                    cuts.append(run.cut())
+                run.look()
+                judged.append(run.disk)
+                figures = _figures(cuts, judged, seed, boot_s, sync)
+                say(f"{len(cuts)} cuts, {figures['saved']} entries saved, {len(figures['findings'])} findings")
+                if checkpoint:
+                    checkpoint(figures)
+        finally:
+            machine.kill()
+            server.close()
+    return figures
+
+
+class _Run:
+    """One disk, from its first start to the last look at it."""
+
+    def __init__(self, machine: guest.Machine, server: Server, rng: random.Random, seed: int, sync: bool) -> None:
+        self._machine, self._server, self._rng, self._seed, self._sync = machine, server, rng, seed, sync
+        self.disk = Disks()
+        self._starts = 0
+
+    def cut(self) -> Cut:
+        """Start the guest, cut its power at a moment that chance chose."""
+        kind, fate = self._rng.choice(_KINDS), self._rng.choice(_FATES)
+        at = self._rng.uniform(0, LONGEST_S) if kind == "clock" else self._rng.randint(1, MOST_REQUESTS[kind])
+        begun = monotonic()
+        since: list[int] = [0] if kind == "opening" else []
+        # Requests are counted in the disk's thread; `since` gets its number when the guest says that it is open.
+        self._go(lambda counts: self._machine.kill() if since and counts.changing - since[0] >= at else None)
+        before = self.disk.saved
+        if self._until_open():
+            if kind == "storing":
+                since.append(self._server.counts.changing)
+            deadline = monotonic() + (at if kind == "clock" else _PATIENCE_S)
+            self._store(deadline)
+        self._machine.kill()
+        self._machine.ended()
+        self._store(monotonic() + 1.0)
+        self._server.wait()
+        lost = self._server.disk.cut(self._rng, fate)
+        return Cut(kind, at, fate, lost, self.disk.saved - before, round(monotonic() - begun, 2))
+
+    def look(self) -> None:
+        """Start the guest once more, only to hear what is there."""
+        self._go(lambda _: None)
+        if not self._until_open():
+            self.disk.findings.append("The store was not opened after the last cut.")
+        self._machine.kill()
+        self._machine.ended()
+
+    def _go(self, before: Callable[[Counts], None]) -> None:
+        self._starts += 1
+        self._server.expect(before)
+        self._machine.resume()
+        entropy = self._rng.randbytes(32).hex()
+        boot = "-".join(self._rng.randbytes(size).hex() for size in (4, 2, 2, 2, 6))
+        shown = max(self.disk.shown, default=0)
+        plan = Plan(self._seed, 1000 * self._starts, entropy, boot, self._sync, shown)
+        self._machine.tell(json.dumps(asdict(plan)))
+
+    def _until_open(self) -> bool:
+        """Hear the guest out and judge; False if its power went before it had said everything."""
+        lines = []
+        deadline = monotonic() + _PATIENCE_S
+        while (line := self._machine.line(deadline)) is not None:
+            if line == "OPEN":
+                self.disk.judge(lines)
+                return True
+            lines.append(line)
+            if line.startswith("FAILED"):
+                self.disk.findings.append(line)
+                return False
+        if monotonic() >= deadline:
+            raise ProofError("The guest said nothing for long.")
+        return False
+
+    def _store(self, deadline: float) -> None:
+        while (line := self._machine.line(deadline)) is not None:
+            self.disk.hear(line)
+
+
+def _figures(cuts: list[Cut], disks: list[Disks], seed: int, boot_s: float, sync: bool) -> dict[str, Any]:
+    findings = [f"disk {number}: {text}" for number, disk in enumerate(disks) for text in disk.findings]
+    cycles = sorted(cut.cycle_s for cut in cuts)
+    return {
+        "seed": seed,
+        "sync": sync,
+        "kills": len(cuts),
+        "disks": len(disks),
+        "saved": sum(disk.saved for disk in disks),
+        "stored_not_yet_shown": sum(disk.unshown for disk in disks),
+        "journals_read_back": sum(disk.journals for disk in disks),
+        "findings": findings,
+        "moments": dict(Counter(cut.kind for cut in cuts)),
+        "fates": dict(Counter(cut.fate for cut in cuts)),
+        "lost_sectors": sum(cut.lost_sectors for cut in cuts),
+        "boot_s": round(boot_s, 1),
+        "median_cycle_s": cycles[len(cycles) // 2],
+        "cuts": [asdict(cut) for cut in cuts],
+    }
+
+
+def _prepared(folder: Path) -> tuple[Path, Path]:
+    """Return kernel and initial file system."""
+    for name in guest.PROGRAMS:
+        guest.program(name)
+    image, modules = guest.kernel()
+    result = folder / "result.json"
+    result.write_text(json.dumps(specimens.result().to_dict()))
+    command = [sys.executable, "-m", power_cut_guest.__name__, str(result)]
+    listed = subprocess.run(command, capture_output=True, text=True, check=False, env={**os.environ, "LC_ALL": "C"})  # noqa: S603
+    if listed.returncode:
+        raise ProofError(f"The guest's work fails on this machine: {listed.stderr[-2000:]}")
+    files = {**json.loads(listed.stdout), str(result): power_cut_guest.RESULT.name}
+    early = guest.module_files(modules, _MODULES)
+    late = [path for path in guest.module_files(modules, _LATE) if path not in early]
+    guest.pack(folder / "initrd", files, early, late, _INIT)
+    return image, folder / "initrd"
+
+
+def _formatted(folder: Path) -> Disk:
+    """Return a new disk with an empty ext4 on it, as Debian makes it."""
+    path = folder / "new"
+    path.unlink(missing_ok=True)
+    with path.open("wb") as stream:
+        stream.truncate(DISK_MIB << 20)
+    command = [guest.program("mkfs.ext4"), "-q", "-F", str(path)]
+    done = subprocess.run(command, check=False, capture_output=True, text=True)  # noqa: S603 - our own command
+    if done.returncode:
+        raise UsageError(f"mkfs.ext4 failed: {done.stderr}")
+    return Disk(bytearray(path.read_bytes()))

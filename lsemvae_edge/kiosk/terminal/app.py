@@ -1,0 +1,374 @@
+"""The terminal itself: draws scenes, hands choices to the station, and blanks when the station says nothing."""
+
+import time
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from textual import events
+from textual.app import App, ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Vertical
+from textual.widgets import Input, Static
+
+from lsemvae_edge.errors import LsemvaeError
+from lsemvae_edge.kiosk import view
+from lsemvae_edge.kiosk.terminal import layout, scenes, words
+from lsemvae_edge.kiosk.terminal.scenes import Choice, Scene, State
+from lsemvae_edge.kiosk.terminal.strip import Cells, Sweep
+from lsemvae_edge.language import Language
+from lsemvae_edge.language import get as language_of
+
+if TYPE_CHECKING:
+    from lsemvae_edge.kiosk.station import Station
+
+WIDTH, HEIGHT = 80, 24
+"""The smallest terminal in which everything fits."""
+FRAMES_HZ = 12
+SILENT_S = 2.0
+"""The station said nothing for so long: what is clinical is blanked."""
+STALE_S = 1.0
+"""No sample came for so long: the traces are grey."""
+SCAN_S = 0.5
+"""Enter so soon after a letter was sent by a barcode reader."""
+MIN_SCAN = 4
+UNDER_WAY = ("recording", "same_person", "working")
+
+
+class Kiosk(App[None]):
+    """The kiosk in a terminal.
+
+    Parameters
+    ----------
+    station : Station
+        Entered already.
+    console : bool
+        It is the kernel's own console: half blocks instead of Braille, Latin letters alone.
+    settle_s : float
+        Keys count only so long after a screen appeared, so that one press is not taken twice.
+    """
+
+    ENABLE_COMMAND_PALETTE = False
+    ALLOW_SELECT = False
+    CSS = """
+    Screen { background: black; color: white; layout: vertical; overflow: hidden; }
+    #band { background: #b00020; color: white; text-style: bold; height: 1; text-align: center; }
+    #head { height: 1; background: #303030; color: white; }
+    #heading { height: auto; padding: 0 1; color: white; background: #1c2b45; text-align: center; }
+    #heading.seen { background: #e69f00; color: black; }
+    #heading.not_seen { background: #0072b2; color: white; }
+    #heading.no_answer { background: white; color: black; }
+    #heading.trouble { background: #f0e442; color: black; }
+    #heading.live { background: #004d40; color: white; }
+    #heading.tall { padding: 1 1; }
+    #main { height: 1fr; padding: 0 1; overflow: hidden; }
+    #main.airy { padding: 1 3; }
+    #body, #contact, #menu, #label { height: auto; }
+    #body.airy { margin-bottom: 1; }
+    #traces { height: 1fr; }
+    #label { text-style: bold; }
+    #entry { width: 40; background: #202020; color: white; border: tall white; }
+    #message { height: auto; padding: 0 1; background: #f0e442; color: black; }
+    #foot { height: 1; background: #303030; color: white; padding: 0 1; }
+    """
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("f2", "overlay('language')", priority=True),
+        Binding("f3", "overlay('operator')", priority=True),
+        Binding("ctrl+q", "leave", priority=True),
+        Binding("ctrl+c", "leave", priority=True),
+    ]
+
+    def __init__(self, station: "Station", *, console: bool = False, settle_s: float = 0.4) -> None:
+        super().__init__()
+        self._station, self._console, self._settle_s = station, console, settle_s
+        self._cells: Cells = "blocks" if console else "braille"
+        self._state: State | None = None
+        self._language: Language = language_of("en")
+        self._scene: Scene | None = None
+        self._scene_since_s = 0.0
+        self._screen_was: tuple[Any, ...] = ()
+        self._overlay: str | None = None
+        self._answers: dict[str, Any] = {}
+        self._selected = 0
+        self._hint: tuple[str, str] | None = None
+        self._is_busy = False
+        self._typed = ""
+        self._typed_s = 0.0
+        self._heard_s = time.monotonic()
+        self._sample_s = 0.0
+        self._recording: str | None = None
+        self._sweep = Sweep(1)
+
+    def compose(self) -> ComposeResult:
+        """Lay out the parts that every scene fills."""
+        yield Static(id="band")
+        yield Static(id="head")
+        yield Static(id="heading")
+        with Vertical(id="main"):
+            yield Static(id="body")
+            yield Static(id="label")
+            yield Input(id="entry", max_length=64)
+            yield Static(id="traces")
+            yield Static(id="contact")
+            yield Static(id="menu")
+        yield Static(id="message")
+        yield Static(id="foot")
+
+    def on_mount(self) -> None:
+        """Begin to listen and to draw."""
+        self.query_one("#entry", Input).cursor_blink = False
+        self.run_worker(self._listen(), exclusive=True, group="listen")
+        self.set_interval(1 / FRAMES_HZ, self._frame)
+
+    def on_resize(self) -> None:
+        """Fit everything anew."""
+        self._show()
+
+    async def on_key(self, event: events.Key) -> None:
+        """Take arrows, Enter and Esc; letters outside an entry can only come from a barcode reader."""
+        scene = self._scene
+        if scene is None:
+            return
+        if event.key == "escape" and scene.escape:
+            event.stop()
+            self._choose(scene.escape)
+        elif scene.entry is not None:
+            return
+        elif event.key in ("up", "left", "shift+tab", "down", "right", "tab"):
+            event.stop()
+            step = -1 if event.key in ("up", "left", "shift+tab") else 1
+            self._selected = (self._selected + step) % max(len(scene.choices), 1)
+            self._show()
+        elif event.key == "enter":
+            event.stop()
+            self._entered(scene)
+        elif event.is_printable and event.character:
+            now_s = time.monotonic()
+            self._typed = event.character if now_s - self._typed_s > SCAN_S else self._typed + event.character
+            self._typed_s = now_s
+
+    def on_input_submitted(self, event: Input.Submitted) -> None:
+        """Hand what was typed to the station."""
+        scene = self._scene
+        if scene is None or scene.entry is None or not event.value.strip():
+            return
+        entry = scene.entry
+        event.input.clear()
+        self._choose(Choice(entry.label, entry.act, {**entry.values, entry.name: event.value.strip()}))
+
+    def action_overlay(self, name: str) -> None:
+        """Open the choice of a language or of the operator over any screen, or close it."""
+        if self._state is None or self._scene is None or self._scene.name == "stopped":
+            return
+        if name == "operator" and (self._state["screen"] in ("sign_in", "locked")):
+            name = "switch"
+            if self._state["screen"] == "sign_in" or not self._state["needs_pin"]:
+                return
+        self._overlay = None if self._overlay == name else name
+        self._answers = {}
+        self._show()
+
+    def action_leave(self) -> None:
+        """Leave the terminal, unless somebody is being recorded."""
+        if self._state is not None and self._state["screen"] in UNDER_WAY:
+            self._hint = (self._language(words.RECORDING_GOES_ON), "")
+            self._show()
+            return
+        self.exit()
+
+    async def _listen(self) -> None:
+        """Ask the station again and again; each answer is also its sign of life."""
+        import asyncio
+
+        version = -1
+        while True:
+            try:
+                await self._station.wait(version, SILENT_S / 4)
+                state = self._station.state()
+            except Exception:  # noqa: BLE001
+                # Whatever broke, nothing clinical may stay; the frame that finds the silence blanks it.
+                await asyncio.sleep(SILENT_S / 4)
+                continue
+            version = state["version"]
+            self._heard_s = time.monotonic()
+            self._take(state)
+
+    def _take(self, state: State) -> None:
+        visit = state["visit"]
+        place = (state["screen"], state["operator"], visit and (visit["study_id"], visit["attempt"]))
+        if place != self._screen_was:
+            self._screen_was = place
+            self._overlay, self._answers, self._hint = None, {}, None
+        self._state, self._language = state, language_of(state["language"])
+        self._show()
+
+    def _frame(self) -> None:
+        """Draw what came of the signal, and blank what is old."""
+        now_s = time.monotonic()
+        if now_s - self._heard_s > SILENT_S:
+            if self._scene is None or self._scene.name != "stopped":
+                self._state = None
+                self._show()
+            return
+        recording = self._state["recording"] if self._state else None
+        if self._state is None or recording is None or self._scene is None or not self._scene.is_recording:
+            return
+        traces = self.query_one("#traces", Static)
+        columns = layout.dots_across(traces.size.width, self._cells)
+        if recording["id"] != self._recording or columns != self._sweep.columns:
+            self._sweep, self._recording, self._sample_s = Sweep(columns), recording["id"], 0.0
+        found = self._station.traces(self._sweep.next)
+        if found is not None and found.signal_mv.size:
+            leads, signal_mv = view.six_leads(found)
+            if self._sweep.add(self._recording, found, leads, signal_mv):
+                self._sample_s = now_s
+        self._draw(recording, now_s)
+
+    def _draw(self, recording: Mapping[str, Any], now_s: float) -> None:
+        traces = self.query_one("#traces", Static)
+        size = (traces.size.width, traces.size.height)
+        is_stale = recording["signal"] != "live" or now_s - self._sample_s > STALE_S
+        no_signal = self._language(words.NO_SIGNAL)
+        traces.update(
+            layout.strips(
+                self._sweep, recording["lead_state"], size, self._cells, is_stale=is_stale, no_signal=no_signal
+            )
+        )
+        self.query_one("#contact", Static).update(
+            layout.contacts(recording, self._language, size[0], self._sweep.scale_mv())
+        )
+
+    def _current(self) -> Scene:
+        state, language = self._state, self._language
+        if state is None:
+            return scenes.stopped(language)
+        if self._overlay == "language":
+            return scenes.languages(state, language, console=self._console)
+        if self._overlay == "operator":
+            return scenes.operator(state, language)
+        if self._overlay == "switch":
+            return scenes.sign_in(state, language, self._answers)
+        return scenes.scene(state, language, self._answers)
+
+    def _show(self) -> None:
+        """Fill all parts from the scene that holds now."""
+        if not self.is_mounted or (self._state is None and time.monotonic() - self._heard_s <= SILENT_S):
+            return
+        state, language, scene = self._state, self._language, self._current()
+        if self._scene is None or scene.name != self._scene.name:
+            self._selected, self._scene_since_s = 0, time.monotonic()
+            self.query_one("#entry", Input).clear()
+            self._typed = ""
+        self._scene = scene
+        self._selected = min(self._selected, max(len(scene.choices) - 1, 0))
+        width = max(self.size.width - 2, 1)
+        is_airy = not scene.is_recording and not scene.name.startswith("result")
+        self._put("band", state["band"] if state else None)
+        self._put("head", layout.head(state, language, self.size.width) if state else None)
+        heading = self.query_one("#heading", Static)
+        heading.set_classes(f"{scene.tone} tall" if is_airy else scene.tone)
+        heading.update(layout.heading(scene, width))
+        message = self._message()
+        self._put("message", "\n".join(layout.wrapped(message, width)) if message else None)
+        self._put("foot", layout.foot(scene, language, width))
+        self._show_main(scene, width - 4 if is_airy else width, is_airy=is_airy)
+
+    def _show_main(self, scene: Scene, width: int, *, is_airy: bool) -> None:
+        main = self.query_one("#main", Vertical)
+        main.set_class(is_airy, "airy")
+        self.query_one("#body", Static).set_class(is_airy, "airy")
+        choices = layout.menu(scene.choices, self._selected, width, across=scene.is_across) if scene.choices else None
+        self._put("menu", choices)
+        self._put("label", scene.entry.label if scene.entry else None)
+        entry = self.query_one("#entry", Input)
+        entry.display = scene.entry is not None
+        if scene.entry is not None:
+            entry.password = scene.entry.is_secret
+            if not entry.has_focus:
+                entry.focus()
+        elif entry.has_focus:
+            self.set_focus(None)
+        for name in ("traces", "contact"):
+            self.query_one(f"#{name}", Static).display = scene.is_recording
+        self._put("body", layout.body(scene.lines, width, self._rows(scene, choices)) if scene.lines else None)
+        if scene.is_recording and self._state is not None and self._state["recording"] is not None:
+            self._draw(self._state["recording"], time.monotonic())
+
+    def _rows(self, scene: Scene, choices: Any) -> int:
+        """Return the rows that are left for the paragraphs."""
+        state = self._state
+        message = self._message()
+        used = 2 + bool(state and state["band"]) + len(layout.heading(scene, self.size.width - 2).plain.split("\n"))
+        used += len(choices.plain.split("\n")) if choices else 0
+        used += len(layout.wrapped(message, self.size.width - 2)) if message else 0
+        used += 4 if scene.entry else 0
+        used += 0 if scene.name.startswith("result") or scene.is_recording else 5
+        return max(self.size.height - used, 1)
+
+    def _put(self, name: str, content: Any) -> None:
+        part = self.query_one(f"#{name}", Static)
+        part.display = bool(content)
+        part.update(content or "")
+
+    def _message(self) -> str:
+        if self.size.width < WIDTH or self.size.height < HEIGHT:
+            return self._language(words.TOO_SMALL)
+        told = self._state["message"] if self._state else None
+        if told:
+            return f"! {told['message']} {told['next_step']}"
+        return f"! {' '.join(self._hint).strip()}" if self._hint else ""
+
+    def _entered(self, scene: Scene) -> None:
+        now_s = time.monotonic()
+        typed, self._typed = self._typed, ""
+        if typed and now_s - self._typed_s <= SCAN_S:
+            if scene.name == "waiting" and len(typed) >= MIN_SCAN:
+                self.run_worker(self._scanned(typed))
+                return
+            self._hint = (self._language(words.SCAN_NOT_HERE), "")
+            self._show()
+        elif scene.choices and now_s - self._scene_since_s >= self._settle_s:
+            self._choose(scene.choices[self._selected])
+
+    def _choose(self, choice: Choice) -> None:
+        self._hint = None
+        if choice.act == ":close":
+            self._overlay, self._answers = None, {}
+        elif choice.act == ":switch":
+            self._overlay, self._answers = "switch", {}
+        elif choice.act == ":answer":
+            self._answers = {**self._answers, **choice.values}
+        elif choice.act == ":unanswer":
+            self._answers = dict(list(self._answers.items())[:-1])
+        elif choice.act == ":no_consent":
+            self.run_worker(self._without_consent())
+        elif not self._is_busy:
+            self.run_worker(self._act(choice.act, **choice.values))
+            return
+        self._show()
+
+    async def _act(self, name: str, **values: Any) -> bool:
+        """Have the station do something; what it objects to is shown."""
+        self._is_busy = True
+        try:
+            version = self._state["version"] if self._state else None
+            await self._station.act(name, version=version, **values)
+        except LsemvaeError as error:
+            self._hint = (self._language.sentence(error.message), self._language.sentence(error.next_step))
+            return False
+        else:
+            self._overlay, self._hint = None, None
+            return True
+        finally:
+            self._is_busy = False
+            self._take(self._station.state())
+
+    async def _scanned(self, text: str) -> None:
+        """Begin with a person whose id was scanned on the waiting screen."""
+        if not self._is_busy and await self._act("start"):
+            await self._act("identify", text=text)
+
+    async def _without_consent(self) -> None:
+        """Leave a person who does not agree, and say that nothing was recorded."""
+        if not self._is_busy and await self._act("cancel"):
+            self._hint = (self._language(words.NOT_AGREED), "")
+            self._show()

@@ -1,0 +1,223 @@
+"""What there is to show, in words: one JSON object that the page and the terminal draw.
+
+It holds a result only while one is shown, and nothing about a person on the waiting, sign-in and locked screens.
+"""
+
+from dataclasses import asdict
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from lsemvae_edge.decision import NO_ANSWER
+from lsemvae_edge.device.capture import Judged
+from lsemvae_edge.device.intake import CLOCK_SET_AFTER
+from lsemvae_edge.device.progress import Traces
+from lsemvae_edge.kiosk.flow import LAST_ATTEMPT, Flow, Shown, Trouble
+from lsemvae_edge.language import LANGUAGES, Language, mark
+from lsemvae_edge.language import get as language_of
+from lsemvae_edge.leads import LIMB_LEADS, derive_limb_leads, solve_i_ii
+from lsemvae_edge.report.words import ORIGIN_WARNINGS
+from lsemvae_edge.result import INCONCLUSIVE
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from lsemvae_edge.kiosk.station import Station
+
+SCHEMA = "lsemvae-edge/kiosk-state/1"
+ELECTRODES = ("RA", "LA", "LL")
+NEEDS = {"I": {"RA", "LA"}, "II": {"RA", "LL"}, "III": {"LA", "LL"}}
+"""Electrodes of a lead; the augmented leads need all three."""
+
+CONNECTING = mark("Connecting to the recorder.")
+HOLD_STILL = mark("Keep still. Breathe calmly.")
+ALMOST = mark("Good. Keep still for {seconds} more seconds.")
+SEEN_BEFORE = mark("The pattern was seen in an earlier attempt of this visit. Refer this person to a clinician.")
+
+
+def state(station: "Station", code: str) -> dict[str, Any]:
+    """Return the state under `SCHEMA`, in a language."""
+    flow, language = station.flow, language_of(code)
+    screen = _screen(station)
+    is_private = flow.is_locked or screen in ("sign_in", "waiting")
+    trouble = None if flow.is_locked else flow.trouble or station.hint
+    if flow.is_locked:
+        trouble = station.hint
+    visit = None
+    if flow.visit is not None and not is_private:
+        attempt = flow.attempt + (screen in ("recorder", "hold"))
+        visit = {"study_id": flow.visit.study_id, "attempt": max(attempt, 1), "of": flow.settings.attempts}
+    return {
+        "schema": SCHEMA,
+        "version": station.version,
+        "server": station.server,
+        "screen": screen,
+        "language": language.code,
+        "languages": {one: LANGUAGES[one] for one in station.settings.languages},
+        "band": None if (band := _band(station)) is None else language.sentence(band),
+        "site": station.settings.site,
+        "time": clock_time(),
+        "operator": flow.operator,
+        "operators": list(station.operators.codes()) if station.operators is not None else [],
+        "needs_pin": station.operators is not None,
+        "visit": visit,
+        "id_rules": {"check_character": station.settings.check_character},
+        "recorders": [asdict(choice) for choice in station.choices] if screen in ("recorder", "hold") else [],
+        "looking": station.is_looking,
+        "recording": None if is_private else _recording(station, language),
+        "result": None if is_private else _result(station, language),
+        "printer": None if is_private else station.paperwork.state(language),
+        "message": None if trouble is None else _words(trouble, language),
+    }
+
+
+def clock_time() -> str | None:
+    """Return the time of day, or None while the clock is not set."""
+    now = datetime.now().astimezone()
+    return now.strftime("%H:%M") if now > CLOCK_SET_AFTER else None
+
+
+def six_leads(traces: Traces) -> "tuple[tuple[str, ...], NDArray[np.float32]]":
+    """Return the limb leads of a stretch: all six where algebra gives them, else those that were measured."""
+    available = {name: row for name, row in zip(traces.leads, traces.signal_mv, strict=True) if name in LIMB_LEADS}
+    pair = solve_i_ii(available)
+    if pair is None:
+        return traces.leads, traces.signal_mv
+    return LIMB_LEADS, derive_limb_leads(pair[0], pair[1])
+
+
+def lead_states(judged: Judged | None, leads: tuple[str, ...]) -> dict[str, str]:
+    """Return ``ok``, ``off``, ``noisy`` or ``unknown`` for each lead."""
+    if judged is None or not judged.progress.seconds:
+        return dict.fromkeys(leads, "unknown")
+    off = judged.progress.off
+    states = {}
+    for lead in leads:
+        if off & NEEDS.get(lead, set(ELECTRODES) if lead in LIMB_LEADS else set()):
+            states[lead] = "off"
+        else:
+            states[lead] = "noisy" if lead in judged.poor else "ok"
+    return states
+
+
+def _screen(station: "Station") -> str:
+    flow = station.flow
+    if flow.is_locked:
+        return "locked"
+    if flow.screen == "recording" and station.judged is not None and station.judged.progress.state == "same_person":
+        return "same_person"
+    return flow.screen
+
+
+def _recording(station: "Station", language: Language) -> dict[str, Any] | None:
+    flow, live, judged = station.flow, station.live, station.judged
+    if flow.screen != "recording":
+        return None
+    progress = None if judged is None else judged.progress
+    signal = {"recording": "live", "same_person": "live", "ended": "no_signal"}.get(
+        progress.state if progress else "connecting", progress.state if progress else "connecting"
+    )
+    traces = station.traces(1 << 60)
+    leads = LIMB_LEADS if traces is None else six_leads(traces)[0]
+    off = progress.off if progress else frozenset()
+    known = progress is not None and progress.seconds > 0
+    return {
+        "id": None if live is None else live.id,
+        "fs_hz": None if traces is None else traces.fs_hz,
+        "leads": list(leads),
+        "seconds": round(progress.seconds, 1) if progress else 0.0,
+        "clean_s": round(judged.clean_s, 1) if judged else 0.0,
+        "needed_s": station.bundle.spec.preprocess.required_s,
+        "signal": signal,
+        "contact": {name: ("off" if name in off else "ok") if known else "unknown" for name in ELECTRODES},
+        "lead_state": lead_states(judged, leads),
+        "instruction": language.sentence(_instruction(station)),
+        "battery": progress.battery if progress else None,
+        "lost": round(judged.lost, 4) if judged else 0.0,
+        "amplitude": None if traces is None else traces.amplitude,
+        "simulated": _band(station) is not None,
+    }
+
+
+def _instruction(station: "Station") -> str:
+    """Return the one thing to do now, in English."""
+    judged = station.judged
+    if judged is None:
+        return CONNECTING
+    progress = judged.progress
+    if progress.state != "recording" or progress.off:
+        return progress.message
+    if judged.advice:
+        return judged.advice
+    left_s = station.bundle.spec.preprocess.required_s - judged.clean_s
+    if 0 < left_s < 6:
+        return ALMOST.format(seconds=max(round(left_s), 1))
+    return HOLD_STILL
+
+
+def _band(station: "Station") -> str | None:
+    """Return the warning that this is no person's, in English; None if it may be one."""
+    flow = station.flow
+    if station.band is not None or flow.is_locked:
+        return station.band
+    if flow.shown is not None:
+        return ORIGIN_WARNINGS.get(flow.shown.result.record.origin)
+    if flow.screen in ("hold", "recording", "working", "failed") and any(
+        choice.simulated for choice in station.choices if choice.address == station.address
+    ):
+        return ORIGIN_WARNINGS["simulated"]
+    return None
+
+
+def _result(station: "Station", language: Language) -> dict[str, Any] | None:
+    flow, shown = station.flow, station.flow.shown
+    if shown is None or flow.screen not in ("result", "retry"):
+        return None
+    wording = shown.result.wording
+    headline, advice = _visit_words(station, shown, flow)
+    notes = [language.sentence(note) for note in wording.notes]
+    clears = flow.clears_in_s()
+    assert flow.visit is not None
+    return {
+        "recording": shown.recording,
+        "outcome": _outcome(station, shown),
+        "headline": language.sentence(headline),
+        "advice": language.sentence(advice),
+        "headline_en": None if language.is_reviewed else headline,
+        "advice_en": None if language.is_reviewed else advice,
+        "notes": notes,
+        "study_id": flow.visit.study_id,
+        "time": shown.at,
+        "attempt": shown.attempt,
+        "of": flow.settings.attempts,
+        "heart_rate": None if shown.result.heart_rate_bpm is None else round(shown.result.heart_rate_bpm),
+        "clears_in_s": None if clears is None else round(clears, 1),
+        "seq": shown.seq,
+        "is_last": not flow.has_attempts_left,
+        "can_retry": flow.can_retry,
+        "swap_question": flow.asks_about_electrodes and flow.can_retry,
+        "simulated": shown.result.record.origin in ORIGIN_WARNINGS,
+    }
+
+
+def _visit_words(station: "Station", shown: Shown, flow: Flow) -> tuple[str, str]:
+    """Return headline and advice for the visit: seen if any attempt saw it, and the end of the attempts."""
+    wording = shown.result.wording
+    positive = station.bundle.spec.primary.classes[1]
+    if shown.seen_before and shown.result.outcome != positive:
+        return wording.headline, SEEN_BEFORE
+    if shown.result.outcome == INCONCLUSIVE and not flow.has_attempts_left:
+        return NO_ANSWER, LAST_ATTEMPT
+    return wording.headline, wording.advice
+
+
+def _outcome(station: "Station", shown: Shown) -> str:
+    """Return ``present``, ``not_present`` or ``inconclusive``: of the primary task, by the sense of its classes."""
+    negative, positive = station.bundle.spec.primary.classes
+    if shown.result.outcome == positive or shown.seen_before:
+        return "present"
+    return "not_present" if shown.result.outcome == negative else "inconclusive"
+
+
+def _words(trouble: Trouble, language: Language) -> dict[str, str]:
+    return {"message": language.sentence(trouble.message), "next_step": language.sentence(trouble.next_step)}
