@@ -1,10 +1,7 @@
 """What runs in a guest whose power is cut: it opens the store, says what is in it, and stores until it is gone.
 
-It speaks lines over its serial port. ``READY``: everything is imported, no disk has been seen. Then it is told a plan,
-one JSON object, and says ``ENTRY seq hash kind whole`` for every entry that is there, ``VERDICT ok entries``, ``FINDING
-text`` for whatever is wrong, ``JOURNAL number bytes right`` for every journal left behind, and ``OPEN``. Then it says
-``SYNCED number bytes`` when so much of a journal must be on the disk, and ``SAVED seq hash`` after every call that
-stored something has returned. ``FAILED text`` tells of any error.
+Over its serial port it says ``READY`` when everything is imported and no disk has been seen, is told a plan, one JSON
+object, and then speaks the lines of `store_work`; ``FAILED text`` tells of any error.
 """
 
 import fcntl
@@ -15,24 +12,19 @@ import tempfile
 import termios
 import traceback
 import tty
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
 from lsemvae_edge.benchmarks import specimens
 from lsemvae_edge.benchmarks.guest import loaded_files
-from lsemvae_edge.errors import LsemvaeError
+from lsemvae_edge.benchmarks.store_work import Say, Work, opened
 from lsemvae_edge.result import ScreeningResult, result_from_dict
-from lsemvae_edge.store import Entry, Store, StoreKey, database
+from lsemvae_edge.store import database
 
-Say = Callable[[str], None]
 RESULT = Path("/result.json")
 """In the guest: the result that every attempt is given."""
 _RESEED = 0x5207
-_JOURNAL_BYTES, _PART_BYTES, _SYNCED_BYTES = 10_000, 1000, 4000
-_MENDED = 500_000
-"""Added to the number of an attempt whose study id is corrected."""
 
 
 @dataclass(frozen=True)
@@ -88,7 +80,7 @@ def main() -> None:
 
 
 def work(disk: Path, plan: Plan, result: ScreeningResult, say: Say) -> None:
-    """Say what is in the store on a disk, then store attempts and what belongs to them.
+    """Say what is in the store on a disk, then store.
 
     Parameters
     ----------
@@ -101,82 +93,16 @@ def work(disk: Path, plan: Plan, result: ScreeningResult, say: Say) -> None:
         Takes a line; what it was given counts as shown.
     """
     if not plan.sync:
+        # The store is made as it should be; what is then stored in it is not.
+        opened(disk).close()
         database.SYNCHRONOUS = "OFF"
-    with _opened(disk) as store:
-        _tell(store, plan, say)
-        say("OPEN")
+    doing = Work(plan.seed, specimens.walk, lambda _: result)
+    with opened(disk) as store:
+        doing.tell(store, plan.shown, say)
         number = plan.first
         while number != plan.last:
-            _screen(store, plan.seed, number, result, say)
+            doing.screen(store, number, say)
             number += 1
-
-
-def _opened(disk: Path) -> Store:
-    """Open the store; create it where a cut left none, or only the beginnings of one."""
-    path, folder = disk / "store.key", disk / "store"
-    key = StoreKey.read(path) if path.exists() else StoreKey.create(path)
-    try:
-        return Store.open(folder, key)
-    except LsemvaeError as error:
-        try:
-            return Store.create(folder, key, kind="clinic")
-        except LsemvaeError:
-            raise error from None
-
-
-def _tell(store: Store, plan: Plan, say: Say) -> None:
-    """Say what is in a store."""
-    for entry in store.entries():
-        whole = True
-        if entry.kind == "attempt" and entry.seq > plan.shown:
-            whole = _is_whole(store, plan.seed, entry)
-        say(f"ENTRY {entry.seq} {entry.hash} {entry.kind} {int(whole)}")
-    verdict = store.verify()
-    say(f"VERDICT {int(verdict.ok)} {verdict.n_entries}")
-    for finding in verdict.findings:
-        say(f"FINDING {finding}".replace("\n", " "))
-    for left in list(store.unfinished()):
-        number = specimens.number_of(left.visit.study_id)
-        say(f"JOURNAL {number} {len(left.data)} {int(_journal(plan.seed, number).startswith(left.data))}")
-        store.settled(left)
-
-
-def _is_whole(store: Store, seed: int, entry: Entry) -> bool:
-    stored = store.read(entry.seq)
-    record, result = stored.attempt.record, stored.attempt.result
-    number = specimens.number_of(entry.facts.get("original_study_id") or stored.attempt.visit.study_id)
-    wanted = specimens.record(seed, number).sha256()
-    digests = {record.sha256() if record else None, result.record.sha256 if result else wanted}
-    return digests == {wanted}
-
-
-def _screen(store: Store, seed: int, number: int, result: ScreeningResult, say: Say) -> None:
-    """Do what one screening does, and now and then what an operator does."""
-
-    def saved(entry: Entry) -> None:
-        say(f"SAVED {entry.seq} {entry.hash}")
-
-    made = specimens.attempt(seed, number, result if number % 5 else None)
-    journal = store.journal(made.visit, 1)
-    content = _journal(seed, number)
-    for at in range(0, len(content), _PART_BYTES):
-        journal.write(content[at : at + _PART_BYTES])
-        if at % _SYNCED_BYTES == 0:
-            journal.sync()
-            say(f"SYNCED {number} {at + _PART_BYTES}")
-    journal.close()
-    entry = store.append(made)
-    saved(entry)
-    if number % 3 == 0:
-        saved(store.note("print", {"copies": 1}, operator="op1"))
-    if number % 4 == 0:
-        mended = specimens.study_id(number + _MENDED)
-        saved(store.amend(entry.seq, study_id=mended, reason="proof", operator="op1"))
-
-
-def _journal(seed: int, number: int) -> bytes:
-    """Return what a recorder sent."""
-    return specimens.counts(seed, number).tobytes()[:_JOURNAL_BYTES]
 
 
 def _awake(plan: Plan) -> None:

@@ -14,7 +14,7 @@ import sys
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from time import monotonic
 from typing import Any
@@ -22,6 +22,7 @@ from typing import Any
 from lsemvae_edge.benchmarks import guest, power_cut_guest, specimens
 from lsemvae_edge.benchmarks.kills import ProofError, Say
 from lsemvae_edge.benchmarks.power_cut_guest import Plan
+from lsemvae_edge.benchmarks.store_work import Judge
 from lsemvae_edge.benchmarks.volatile_disk import Counts, Disk, Fate, Server
 from lsemvae_edge.errors import UsageError
 
@@ -29,7 +30,7 @@ KILLS_PER_DISK = 20
 DISK_MIB = 48
 LONGEST_S = 3.0
 """Latest cut after the store was opened, where it comes by the clock."""
-MOST_REQUESTS = {"opening": 40, "storing": 120}
+MOST_REQUESTS = {"opening": 60, "storing": 300}
 """Latest cut in writes and flushes of the disk: since the guest went on, or since the store was opened."""
 _KINDS = ("opening", "storing", "storing", "storing", "clock")
 _FATES: tuple[Fate, ...] = ("lost", "mixed", "mixed", "kept")
@@ -44,81 +45,6 @@ for module in $(/bin/busybox cat /modules/order); do /bin/busybox insmod /module
 export PYTHONHOME=/nowhere PYTHONPATH=/{guest.PYTHON} PYTHONDONTWRITEBYTECODE=1 OPENBLAS_NUM_THREADS=1
 exec /bin/python3 -S -m lsemvae_edge.benchmarks.power_cut_guest
 """
-
-
-@dataclass
-class Disks:
-    """What was shown of one disk, and what was found of it.
-
-    Parameters
-    ----------
-    shown : dict
-        Hash of every entry that was shown as saved, or found at an earlier start, by its number.
-    saved : int
-        Entries shown as saved.
-    findings : list of str
-        What must not be.
-    unshown : int
-        Entries found that had been stored when the power went, but not yet shown.
-    journals : int
-        Journals of recordings that the power cut off, read back.
-    synced : tuple of int or None
-        Number of the attempt whose journal was being written, and bytes of it that must be on the disk.
-    """
-
-    shown: dict[int, str] = field(default_factory=dict)
-    saved: int = 0
-    findings: list[str] = field(default_factory=list)
-    unshown: int = 0
-    journals: int = 0
-    synced: tuple[int, int] | None = None
-
-    def hear(self, line: str) -> None:
-        """Take what a guest shows while it stores."""
-        word, _, rest = line.partition(" ")
-        if word == "SAVED":
-            seq, digest = rest.split()
-            self.shown[int(seq)] = digest
-            self.saved += 1
-            self.synced = None
-        elif word == "SYNCED":
-            number, n_bytes = rest.split()
-            self.synced = int(number), int(n_bytes)
-        elif word == "FAILED":
-            self.findings.append(rest)
-
-    def judge(self, lines: list[str]) -> None:
-        """Compare what a guest said up to ``OPEN`` with what was shown before."""
-        found: dict[int, str] = {}
-        read_back: dict[int, int] = {}
-        for line in lines:
-            word, _, rest = line.partition(" ")
-            if word == "ENTRY":
-                seq, digest, kind, whole = rest.split()
-                found[int(seq)] = digest
-                if whole != "1":
-                    self.findings.append(f"Entry {seq} ({kind}) is there, but not whole.")
-            elif word == "JOURNAL":
-                number, n_bytes, right = rest.split()
-                read_back[int(number)] = int(n_bytes)
-                if right != "1":
-                    self.findings.append(f"The journal of attempt {number} is no beginning of what was received.")
-            elif word == "VERDICT" and not rest.startswith("1 "):
-                self.findings.append("The store does not verify.")
-            elif word in ("FINDING", "FAILED"):
-                self.findings.append(rest)
-        for seq, digest in self.shown.items():
-            if seq not in found:
-                self.findings.append(f"Entry {seq} was shown as saved and is gone.")
-            elif found[seq] != digest:
-                self.findings.append(f"Entry {seq} was shown as saved and is another.")
-        unshown = found.keys() - self.shown.keys()
-        # A journal ends in the moment in which its attempt is stored.
-        if self.synced is not None and not unshown and read_back.get(self.synced[0], 0) < self.synced[1]:
-            self.findings.append(f"Of the journal of attempt {self.synced[0]}, {self.synced[1]} bytes were safe.")
-        self.unshown += len(unshown)
-        self.journals += len(read_back)
-        self.shown, self.synced = found, None
 
 
 @dataclass(frozen=True)
@@ -163,7 +89,7 @@ def measure(
         folder = Path(place)
         image, initrd = _prepared(folder)
         cuts: list[Cut] = []
-        judged: list[Disks] = []
+        judged: list[Judge] = []
         server = Server(Disk(bytearray(DISK_MIB << 20)), folder / "disk")
         machine = guest.Machine(folder, image, initrd, folder / "disk")
         figures: dict[str, Any] = {}
@@ -179,8 +105,11 @@ def measure(
                 run = _Run(machine, server, rng, seed * 1000 + len(judged), sync)
                 for _ in range(min(KILLS_PER_DISK, kills - len(cuts))):
                     cuts.append(run.cut())
-                run.look()
-                judged.append(run.disk)
+                    if run.is_dead:
+                        break
+                else:
+                    run.look()
+                judged.append(run.judge)
                 figures = _figures(cuts, judged, seed, boot_s, sync)
                 say(f"{len(cuts)} cuts, {figures['saved']} entries saved, {len(figures['findings'])} findings")
                 if checkpoint:
@@ -192,11 +121,12 @@ def measure(
 
 
 class _Run:
-    """One disk, from its first start to the last look at it."""
+    """One disk, from its first start to the last look at it; dead when its store cannot be opened."""
 
     def __init__(self, machine: guest.Machine, server: Server, rng: random.Random, seed: int, sync: bool) -> None:
         self._machine, self._server, self._rng, self._seed, self._sync = machine, server, rng, seed, sync
-        self.disk = Disks()
+        self.judge = Judge()
+        self.is_dead = False
         self._starts = 0
 
     def cut(self) -> Cut:
@@ -207,7 +137,7 @@ class _Run:
         since: list[int] = [0] if kind == "opening" else []
         # Requests are counted in the disk's thread; `since` gets its number when the guest says that it is open.
         self._go(lambda counts: self._machine.kill() if since and counts.changing - since[0] >= at else None)
-        before = self.disk.saved
+        before = self.judge.saved
         if self._until_open():
             if kind == "storing":
                 since.append(self._server.counts.changing)
@@ -218,13 +148,13 @@ class _Run:
         self._store(monotonic() + 1.0)
         self._server.wait()
         lost = self._server.disk.cut(self._rng, fate)
-        return Cut(kind, at, fate, lost, self.disk.saved - before, round(monotonic() - begun, 2))
+        return Cut(kind, at, fate, lost, self.judge.saved - before, round(monotonic() - begun, 2))
 
     def look(self) -> None:
         """Start the guest once more, only to hear what is there."""
         self._go(lambda _: None)
-        if not self._until_open():
-            self.disk.findings.append("The store was not opened after the last cut.")
+        if not self._until_open() and not self.is_dead:
+            self.judge.findings.append("The guest said nothing after the last cut.")
         self._machine.kill()
         self._machine.ended()
 
@@ -234,7 +164,7 @@ class _Run:
         self._machine.resume()
         entropy = self._rng.randbytes(32).hex()
         boot = "-".join(self._rng.randbytes(size).hex() for size in (4, 2, 2, 2, 6))
-        shown = max(self.disk.shown, default=0)
+        shown = max(self.judge.shown, default=0)
         plan = Plan(self._seed, 1000 * self._starts, entropy, boot, self._sync, shown)
         self._machine.tell(json.dumps(asdict(plan)))
 
@@ -244,11 +174,13 @@ class _Run:
         deadline = monotonic() + _PATIENCE_S
         while (line := self._machine.line(deadline)) is not None:
             if line == "OPEN":
-                self.disk.judge(lines)
+                self.judge.compare(lines)
                 return True
             lines.append(line)
             if line.startswith("FAILED"):
-                self.disk.findings.append(line)
+                shown = f"{len(self.judge.shown)} entries had been shown as saved, and the store cannot be opened"
+                self.judge.findings.append(f"{shown}: {line.partition(' ')[2]}")
+                self.is_dead = True
                 return False
         if monotonic() >= deadline:
             raise ProofError("The guest said nothing for long.")
@@ -256,10 +188,10 @@ class _Run:
 
     def _store(self, deadline: float) -> None:
         while (line := self._machine.line(deadline)) is not None:
-            self.disk.hear(line)
+            self.judge.hear(line)
 
 
-def _figures(cuts: list[Cut], disks: list[Disks], seed: int, boot_s: float, sync: bool) -> dict[str, Any]:
+def _figures(cuts: list[Cut], disks: list[Judge], seed: int, boot_s: float, sync: bool) -> dict[str, Any]:
     findings = [f"disk {number}: {text}" for number, disk in enumerate(disks) for text in disk.findings]
     cycles = sorted(cut.cycle_s for cut in cuts)
     return {

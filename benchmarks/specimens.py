@@ -1,7 +1,6 @@
 """Attempts that a store is proved with: made from a seed and a number, so that what was stored can be made again."""
 
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 
@@ -26,43 +25,57 @@ def number_of(study_id: str) -> int:
     return int(study_id.removeprefix(_PREFIX))
 
 
-def counts(seed: int, number: int) -> np.ndarray[Any, np.dtype[np.int16]]:
-    """Return what the recorder's converter gave (2, 5000): a bounded walk, no two alike."""
+def visit(seed: int, number: int) -> Visit:
+    """Return a visit."""
+    return Visit(f"{seed:016x}{number:016x}", study_id(number), "op1", "40-64", False, True)
+
+
+def walk(seed: int, number: int) -> Record:
+    """Return a recording of 10 s that is quickly made, a bounded random walk with a gap of 40 ms."""
     rng = np.random.default_rng((seed, number))
     steps = rng.integers(-40, 41, (len(LEADS), round(FS_HZ * DURATION_S)))
-    walk = np.cumsum(steps, axis=1)
-    return (walk - walk.mean(axis=1, keepdims=True)).clip(-4000, 4000).astype(np.int16)
-
-
-def record(seed: int, number: int) -> Record:
-    """Return a recording of 10 s, with a gap of 40 ms; it passes for one of a person."""
-    signal_mv = counts(seed, number).astype(np.float32) * np.float32(MV_PER_LSB)
+    sums = np.cumsum(steps, axis=1)
+    counts = (sums - sums.mean(axis=1, keepdims=True)).clip(-4000, 4000).round()
+    signal_mv = counts.astype(np.float32) * np.float32(MV_PER_LSB)
     signal_mv[:, 1000:1020] = np.nan
-    meta = {"id": f"{seed}-{number}", "device": "specimen", "clock_set": False}
-    return Record(signal_mv, FS_HZ, LEADS, meta=meta, origin="live")
+    return _live(Record(signal_mv, FS_HZ, LEADS), seed, number)
 
 
-def attempt(seed: int, number: int, result: ScreeningResult | None) -> Attempt:
-    """Return an attempt of a visit of its own.
+def heart(seed: int, number: int) -> Record:
+    """Return a recording of 10 s of a simulated heart, in steps as a recorder gives them."""
+    from lsemvae_edge.synthetic.heart import drawn, simulate
+
+    rng = np.random.default_rng((seed, number))
+    made = simulate(drawn(rng), DURATION_S, FS_HZ, rng, LEADS)
+    signal_mv = np.round(made.signal_mv / MV_PER_LSB).astype(np.float32) * np.float32(MV_PER_LSB)
+    return _live(replace(made, signal_mv=signal_mv, gaps=None), seed, number)
+
+
+def attempt(visit: Visit, record: Record, result: ScreeningResult | None) -> Attempt:
+    """Return an attempt.
 
     Parameters
     ----------
-    seed, number : int
+    visit : Visit
+    record : Record
     result : ScreeningResult or None
-        Of any recording; it is given this one's digest. None: an interrupted attempt.
+        Of any recording; it is given this one's id and digest. None: the attempt was interrupted.
     """
-    made = record(seed, number)
-    visit = Visit(f"{seed:016x}{number:016x}", study_id(number), "op1", "40-64", False, True)
     if result is None:
-        return Attempt(visit, 1, "interrupted", made, None, "The link to the recorder was lost.")
-    info = replace(result.record, id=f"{seed}-{number}", sha256=made.sha256())
-    return Attempt(visit, 1, "screened", made, replace(result, record=info))
+        return Attempt(visit, 1, "interrupted", record, None, "The link to the recorder was lost.")
+    info = replace(result.record, id=record.meta.get("id"), sha256=record.sha256())
+    return Attempt(visit, 1, "screened", record, replace(result, record=info))
 
 
 def result() -> ScreeningResult:
     """Return the shipped model's result of a simulated heart."""
     from lsemvae_edge import bundle
     from lsemvae_edge.screening import screen
-    from lsemvae_edge.synthetic.heart import Heart, simulate
 
-    return screen(simulate(Heart(), DURATION_S, FS_HZ, 0, LEADS), bundle.default())
+    return screen(heart(0, 0), bundle.default())
+
+
+def _live(record: Record, seed: int, number: int) -> Record:
+    """Let a recording pass for one of a person, as a store for people wants them."""
+    meta = {"id": f"{seed}-{number}", "device": "specimen", "clock_set": False}
+    return replace(record, meta=meta, origin="live")

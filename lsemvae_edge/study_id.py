@@ -22,6 +22,7 @@ TOO_LONG = mark("The study id is too long.")
 FOREIGN = mark("The study id holds a character that is neither a letter, a digit nor a hyphen.")
 OTHER_FORM = mark("The study id does not have the form that this site uses.")
 WRONG_CHECK = mark("The study id's check character does not fit, so a character of it is wrong.")
+BLIND = "Two neighbours of this id could change places unnoticed."
 TYPE_OR_SCAN = mark("Type or scan the study id.")
 AGAIN = mark("Type it again from the card, or scan it again.")
 CARD = mark("Check that this is a study card of this site, then type or scan it again.")
@@ -112,7 +113,7 @@ def make(stem: str) -> str:
     if len(made) > MAX_LENGTH:
         raise BadInputError(TOO_LONG, "Choose a shorter stem.")
     if has_blind_pair(made):
-        raise BadInputError("Two neighbours of this id could change places unnoticed.", "Take the next number.")
+        raise BadInputError(BLIND, "Take the next number.")
     return made
 
 

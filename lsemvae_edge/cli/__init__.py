@@ -8,11 +8,24 @@ from collections.abc import Sequence
 from typing import Any, NoReturn
 
 from lsemvae_edge import __version__
-from lsemvae_edge.cli import bench, bundle, devices, doctor, export, quantize, runtime, screen, train, verify
+from lsemvae_edge.cli import (
+    bench,
+    bundle,
+    devices,
+    doctor,
+    export,
+    kiosk,
+    quantize,
+    records,
+    runtime,
+    screen,
+    train,
+    verify,
+)
 from lsemvae_edge.errors import ExitCode, LsemvaeError, UsageError
 
 ERROR_SCHEMA = "lsemvae-edge/error/1"
-COMMANDS = (screen, devices, train, quantize, export, verify, bundle, bench, doctor, runtime)
+COMMANDS = (screen, records, kiosk, devices, train, quantize, export, verify, bundle, bench, doctor, runtime)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -1,8 +1,8 @@
-"""``doctor``: what is installed, whether that release was tested and runs, and whether Bluetooth can be used."""
+"""``doctor``: what is installed and whether it runs, whether Bluetooth can be used, and whether the store is sound."""
 
 import argparse
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -84,21 +84,32 @@ def bluetooth(options: argparse.Namespace) -> int:
     from lsemvae_edge.device import health
 
     findings = health.examine()
-    usable = health.usable(findings)
+    return _shown(options, "bluetooth", findings, usable=health.usable(findings), if_not=ExitCode.DEVICE)
+
+
+def store(options: argparse.Namespace) -> int:
+    """Say whether this machine's store can be used and is safe, and what to do if not."""
+    from lsemvae_edge.cli import _store_health
+
+    findings = _store_health.examine()
+    return _shown(options, "store", findings, usable=_store_health.usable(findings), if_not=ExitCode.STORE)
+
+
+_TOPICS: dict[str, Callable[[argparse.Namespace], int]] = {"runtimes": runtimes, "bluetooth": bluetooth, "store": store}
+
+
+def _shown(options: argparse.Namespace, name: str, findings: Sequence[Any], *, usable: bool, if_not: ExitCode) -> int:
     if options.json:
         rows = [asdict(finding) for finding in findings]
-        print_json({"schema": "lsemvae-edge/doctor/1", "usable": usable, "bluetooth": rows})
+        print_json({"schema": "lsemvae-edge/doctor/1", "usable": usable, name: rows})
     else:
-        print("Bluetooth")
+        print(name.capitalize())
         for finding in findings:
             print(f"  {finding.state:<4} {finding.name}: {finding.sentence}")
             if finding.next_step:
                 print(f"       {finding.next_step}")
         print("It can be used." if usable else "It cannot be used.")
-    return int(ExitCode.DONE if usable else ExitCode.DEVICE)
-
-
-_TOPICS: dict[str, Callable[[argparse.Namespace], int]] = {"runtimes": runtimes, "bluetooth": bluetooth}
+    return int(ExitCode.DONE if usable else if_not)
 
 
 def _told(verdict: dict[str, Any]) -> dict[str, Any]:

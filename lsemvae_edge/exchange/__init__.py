@@ -14,9 +14,7 @@ from lsemvae_edge.store import Stored
 __all__ = ["FORMATS", "export", "suffix"]
 
 
-def export(
-    stored: Stored, format: str, *, language: str = "en", site: str = "", synthetic: bool = False
-) -> bytes:
+def export(stored: Stored, format: str, *, language: str = "en", site: str = "", synthetic: bool = False) -> bytes:
     """Return a stored attempt as the content of a file.
 
     Parameters

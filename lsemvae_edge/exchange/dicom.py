@@ -195,12 +195,12 @@ def _standard(record: Record) -> Record:
 
 
 def _uid(name: UUID) -> str:
-    """UID under the root that needs no registration, PS3.5 B.2."""
+    """Return the UID under the root that needs no registration, PS3.5 B.2."""
     return f"2.25.{name.int}"
 
 
 def _decimal(value: float) -> str:
-    """Number in the 16 characters of a DS."""
+    """Return a number in the 16 characters of a DS."""
     return next(text for digits in range(16, 0, -1) if len(text := f"{value:.{digits}g}") <= 16)
 
 

@@ -67,23 +67,25 @@ class Exported:
         return self.result is None or self.result.model.stand_in is not None
 
     def name(self, what: str) -> UUID:
-        """Name of a thing that belongs to this attempt alone."""
+        """Return the name of a thing that belongs to this attempt alone."""
         return uuid5(NAMESPACE, f"record/{self.hash}/{what}")
 
     def visit_name(self, what: str) -> UUID:
-        """Name of a thing that all attempts of the visit share."""
+        """Return the name of a thing that all attempts of the visit share."""
         return uuid5(NAMESPACE, f"visit/{self.visit.id}/{what}")
 
     def person_name(self) -> UUID:
-        """Name of the person under a study id.
+        """Return the name of the person under a study id.
 
-        Two places may use the same id for two persons. Where no place is set, only the attempts of a visit share a person:
-        one person under two names can be joined later, two persons under one name cannot be told apart again.
+        Two places may use the same id for two persons. Where no place is set, only the attempts of a visit share a
+        person: one person under two names can be joined later, two persons under one name cannot be told apart again.
         """
-        return uuid5(NAMESPACE, f"person/{self.site}/{self.study_id}") if self.site else self.visit_name("person")
+        if self.simulated or not self.site:
+            return self.visit_name("person")
+        return uuid5(NAMESPACE, f"person/{self.site}/{self.study_id}")
 
     def shared_name(self, what: str) -> UUID:
-        """Name of a thing that is described by ``what`` alone, such as a version of the software."""
+        """Return the name of a thing that is described by ``what`` alone, such as a version of the software."""
         return uuid5(NAMESPACE, what)
 
 
@@ -124,7 +126,7 @@ def of(stored: Stored, *, site: str = "", synthetic: bool = False) -> Exported:
 
 
 def _started_at(record: Record | None, stored_at: datetime | None, *, clock_set: bool) -> datetime | None:
-    """Time of the first sample; from a clock that was wrong, only after it was corrected, and then from the end."""
+    """Return the time of the first sample; from the end of the recording where its own clock was wrong."""
     if record is None:
         return None
     from_end = None if stored_at is None else stored_at - timedelta(seconds=record.duration_s)

@@ -46,9 +46,10 @@ def encode(stored: Stored, exported: Exported, language: str) -> bytes:
 
 def _transaction(stored: Stored, exported: Exported) -> Json:
     person = _patient(exported)
-    patient = terms.reference("Patient", person["id"])
+    patient = terms.reference(person)
     resources = [person]
     results: list[Json] = []
+    recorder: Json | None = None
     waveform: Json | None = None
     if exported.record is not None:
         recorder = _recorder(exported, exported.record)
@@ -70,7 +71,7 @@ def _transaction(stored: Stored, exported: Exported) -> Json:
         results.append(reading)
     resources.append(fhir_result.report(exported, patient, results))
     for resource in resources:
-        _mark(resource, exported)
+        _mark(resource, exported, of_model=resource not in (person, recorder, waveform))
     return {
         "resourceType": "Bundle",
         "id": str(exported.name("transaction")),
@@ -87,7 +88,7 @@ def _transaction(stored: Stored, exported: Exported) -> Json:
 
 
 def _patient(exported: Exported) -> Json:
-    """A pseudonym and nothing else."""
+    """Return the person: a pseudonym and nothing else."""
     identifier: Json = {"use": "secondary", "system": terms.STUDY_IDS, "value": exported.study_id}
     if exported.site:
         identifier["assigner"] = {"display": terms.string(exported.site)}
@@ -107,7 +108,9 @@ def _recorder(exported: Exported, record: Record) -> Json:
 def _waveform(exported: Exported, record: Record, patient: Json, recorder: Json) -> Json:
     notes = []
     if record.amplitude != "calibrated":
-        notes.append(f"The amplitude is {record.amplitude}: the samples are no millivolts, and only their shape counts.")
+        notes.append(
+            f"The amplitude is {record.amplitude}: the samples are no millivolts, and only their shape counts."
+        )
     if record.gaps.any():
         notes.append(f'Samples that were not received are "E": {100 * record.gaps.mean():.1f} % of all.')
     made: Json = {
@@ -120,7 +123,7 @@ def _waveform(exported: Exported, record: Record, patient: Json, recorder: Json)
         "subject": patient,
         **terms.moment("effectiveDateTime", exported.started_at),
         **fhir_result.issued(exported),
-        "device": terms.reference("Device", recorder["id"]),
+        "device": terms.reference(recorder),
         "component": components(record),
     }
     if notes:
@@ -128,7 +131,7 @@ def _waveform(exported: Exported, record: Record, patient: Json, recorder: Json)
     return made
 
 
-def _mark(resource: Json, exported: Exported) -> None:
+def _mark(resource: Json, exported: Exported, *, of_model: bool) -> None:
     """Say on every resource what must not be taken for more than it is."""
     tags: list[Json] = []
     meta: dict[str, Any] = {}
@@ -136,7 +139,7 @@ def _mark(resource: Json, exported: Exported) -> None:
         label = terms.coding(terms.ACT_REASON, "HTEST", "test health data")
         meta["security"] = [label]
         tags.append(label)
-    if exported.result is not None and exported.result.model.stand_in is not None:
+    if of_model and exported.result is not None and exported.result.model.stand_in is not None:
         tags.append(terms.coding(terms.CODES, "stand-in", "The model's label stands in for another"))
     if tags:
         meta["tag"] = tags

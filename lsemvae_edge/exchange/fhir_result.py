@@ -8,29 +8,30 @@ from lsemvae_edge.screening import model_ran
 from lsemvae_edge.store import Entry
 
 SIMULATED = "This is a demonstration or a simulated recording: it is no person's."
-_STAND_IN = "The model was trained on a stand-in label: {label}. Nothing here is a finding of the disease it stands in for."
+_STAND_IN = (
+    "The model was trained on a stand-in label: {label}. Nothing here is a finding of the disease it stands in for."
+)
 
 
 def status(exported: Exported) -> str:
-    """Status of an Observation: never final with a stand-in, and said to be corrected after an amendment."""
+    """Return the status of an Observation: never final with a stand-in, and said to be corrected after an amendment."""
     if exported.stand_in or exported.simulated:
         return "preliminary"
     return "corrected" if exported.amended else "final"
 
 
 def issued(exported: Exported) -> Json:
-    """When the result was made available: when the store had it, if the clock was set."""
+    """Return when the result was made available: when the store had it, if the clock was set."""
     at = exported.stored_at
     return {"issued": at.isoformat(timespec="milliseconds")} if at is not None and at.tzinfo else {}
 
 
 def software(exported: Exported, result: ScreeningResult) -> Json:
-    """The model, and the software around it, as a Device."""
+    """Return the model, and the software around it, as a Device."""
     model = result.model
     made: Json = {
         "resourceType": "Device",
         "id": str(exported.shared_name(f"model/{model.sha256}/{result.software_version}/{exported.simulated}")),
-        "identifier": [{"system": "urn:ietf:rfc:3986", "value": f"urn:hash::sha256:{model.sha256}"}],
         "deviceName": [{"name": terms.string(f"lsemvae-edge, model {model.id}"), "type": "model-name"}],
         "type": terms.own("screening-software", "Software that screens six-lead ECGs; research use"),
         "version": [
@@ -43,10 +44,8 @@ def software(exported: Exported, result: ScreeningResult) -> Json:
     return made
 
 
-def screening(
-    exported: Exported, result: ScreeningResult, patient: Json, device: Json, waveform: Json | None
-) -> Json:
-    """The answer of the model under this project's own codes, or why there is none."""
+def screening(exported: Exported, result: ScreeningResult, patient: Json, device: Json, waveform: Json | None) -> Json:
+    """Return the answer of the model under this project's own codes, or why there is none."""
     made: Json = {
         "resourceType": "Observation",
         "id": str(exported.name("screening")),
@@ -58,12 +57,12 @@ def screening(
         **terms.moment("effectiveDateTime", exported.started_at),
         **issued(exported),
         "method": {"text": terms.string(f"lsemvae-edge {result.software_version}, model {result.model.id}")},
-        "device": terms.reference("Device", device["id"]),
+        "device": terms.reference(device),
         "note": [{"text": line} for line in _words(exported, result)],
         "component": _components(exported, result),
     }
     if waveform is not None:
-        made["derivedFrom"] = [terms.reference("Observation", waveform["id"])]
+        made["derivedFrom"] = [terms.reference(waveform)]
     reasons = [task.reason for task in result.tasks.values() if task.outcome == result.outcome and task.reason]
     made |= _value(result.outcome, reasons[0] if reasons else None, result)
     made["text"] = terms.narrative([result.wording.headline, *_words(exported, result)])
@@ -71,7 +70,7 @@ def screening(
 
 
 def risk(exported: Exported, result: ScreeningResult, patient: Json, observation: Json) -> Json | None:
-    """The probability as a RiskAssessment; None with a stand-in, a simulated recording or no answer."""
+    """Return the probability as a RiskAssessment; None with a stand-in, a simulated recording or no answer."""
     if exported.stand_in or exported.simulated:
         return None
     told = {name: task for name, task in result.tasks.items() if task.outcome not in (INCONCLUSIVE, NOT_ASKED)}
@@ -79,7 +78,9 @@ def risk(exported: Exported, result: ScreeningResult, patient: Json, observation
     for name, task in told.items():
         if task.probability is not None:
             share = terms.quantity(round(100 * task.probability, 1), "%", "%")
-            predictions.append({"outcome": terms.own(f"task-{name}", _spoken(name)), "probabilityRange": {"low": share, "high": share}})
+            predictions.append(
+                {"outcome": terms.own(f"task-{name}", _spoken(name)), "probabilityRange": {"low": share, "high": share}}
+            )
     if not predictions:
         return None
     return {
@@ -89,13 +90,13 @@ def risk(exported: Exported, result: ScreeningResult, patient: Json, observation
         "method": terms.own("screening", f"lsemvae-edge {result.software_version}, model {result.model.id}"),
         "subject": patient,
         **terms.moment("occurrenceDateTime", exported.started_at),
-        "basis": [terms.reference("Observation", observation["id"])],
+        "basis": [terms.reference(observation)],
         "prediction": predictions,
     }
 
 
 def over_read(exported: Exported, entry: Entry, patient: Json, waveform: Json | None) -> Json:
-    """A clinician's reading of the recording; who read is a code that stays in the store."""
+    """Return a clinician's reading of the recording; who read is a code that stays in the store."""
     facts = entry.facts.get("reading") or {}
     pattern = str(facts.get("pattern") or "unsure")
     made: Json = {
@@ -119,12 +120,12 @@ def over_read(exported: Exported, entry: Entry, patient: Json, waveform: Json | 
     else:
         made["valueCodeableConcept"] = terms.own(f"over-read-{pattern}", f"Pattern {pattern}")
     if waveform is not None:
-        made["derivedFrom"] = [terms.reference("Observation", waveform["id"])]
+        made["derivedFrom"] = [terms.reference(waveform)]
     return made
 
 
 def report(exported: Exported, patient: Json, results: list[Json]) -> Json:
-    """The report that binds an attempt together; it exists also where nothing was recorded."""
+    """Return the report that binds an attempt together; it exists also where nothing was recorded."""
     result = exported.result
     if result is not None:
         lines = [result.wording.headline, *_words(exported, result)]
@@ -145,7 +146,7 @@ def report(exported: Exported, patient: Json, results: list[Json]) -> Json:
         "conclusion": terms.string(" ".join(line for line in lines if line)),
     }
     if results:
-        made["result"] = [terms.reference("Observation", each["id"]) for each in results]
+        made["result"] = [terms.reference(each) for each in results]
     return made
 
 
@@ -156,7 +157,7 @@ def _report_status(exported: Exported) -> str:
 
 
 def _value(outcome: str, reason: str | None, result: ScreeningResult) -> Json:
-    """An outcome, or the reason why there is none; FHIR admits one of the two (obs-6)."""
+    """Return an outcome, or the reason why there is none; FHIR admits one of the two (obs-6)."""
     if outcome == NOT_ASKED:
         return {"dataAbsentReason": terms.absent("not-applicable", "The question was not asked of this recording.")}
     if outcome != INCONCLUSIVE:
@@ -189,7 +190,7 @@ def _components(exported: Exported, result: ScreeningResult) -> list[Json]:
 
 
 def _words(exported: Exported, result: ScreeningResult) -> list[str]:
-    """Everything the health worker read, and what a reader far away must know beside it."""
+    """Return everything the health worker read, and what a reader far away must know beside it."""
     wording = result.wording
     lines = [wording.advice, *wording.notes]
     lines += [_STAND_IN.format(label=result.model.stand_in)] if result.model.stand_in else []

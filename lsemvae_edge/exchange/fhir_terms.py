@@ -32,50 +32,50 @@ POTENTIAL = 2 * 65536 + 256
 
 
 def coding(system: str, code: str, display: str | None = None) -> Json:
-    """One coding."""
+    """Return one coding."""
     return {"system": system, "code": code} | ({"display": display} if display else {})
 
 
 def concept(system: str, code: str, display: str | None = None, *, words: str | None = None) -> Json:
-    """One concept with one coding."""
+    """Return one concept with one coding."""
     made: Json = {"coding": [coding(system, code, display)]}
     text = string(words or display or "")
     return made | ({"text": text} if text else {})
 
 
 def own(code: str, words: str) -> Json:
-    """One concept of this project's code system; whatever a bundle calls its classes becomes a valid code."""
+    """Return one concept of this project's code system; whatever a bundle calls its classes becomes a valid code."""
     return concept(CODES, re.sub(r"[^A-Za-z0-9_.-]+", "-", code).strip("-") or "unnamed", string(words) or None)
 
 
 def lead(name: str) -> Json:
-    """The electric potential of a lead."""
+    """Return the electric potential of a lead."""
     code, reference = POTENTIAL + LEADS[name], f"MDC_ECG_ELEC_POTL_{name.upper()}"
     return concept(MDC, str(code), reference, words=f"Lead {name}")
 
 
 def quantity(value: float, unit: str, code: str) -> Json:
-    """A measured number with its UCUM unit."""
+    """Return a measured number with its UCUM unit."""
     return {"value": value, "unit": unit, "system": UCUM, "code": code}
 
 
 def absent(code: str, words: str) -> Json:
-    """Why there is no value: a code of HL7, and a sentence."""
+    """Return why there is no value: a code of HL7, and a sentence."""
     return {"coding": [coding(ABSENT, code)], "text": string(words)}
 
 
-def reference(kind: str, id: str) -> Json:
-    """A reference to a resource of the same server."""
-    return {"reference": f"{kind}/{id}"}
+def reference(resource: Json) -> Json:
+    """Return a reference to a resource of the same transaction; the server puts its own address in the place."""
+    return {"reference": f"urn:uuid:{resource['id']}", "type": resource["resourceType"]}
 
 
 def string(text: str) -> str:
-    """Text as FHIR's ``string`` admits it: no control characters, no blanks at its ends."""
+    """Return text as FHIR's ``string`` admits it: no control characters, no blanks at its ends."""
     return "".join(mark if mark.isprintable() or mark in "\n\t" else " " for mark in text).strip()
 
 
 def moment(name: str, at: datetime | None) -> Json:
-    """An element of type ``dateTime``: with its zone, else by the day alone, else said to be unknown.
+    """Return an element of type ``dateTime``: with its zone, else by the day alone, else said to be unknown.
 
     FHIR R4 wants a zone wherever there is a time of day (section 2.24.0.1), and a zone is not guessed.
     """
@@ -85,6 +85,6 @@ def moment(name: str, at: datetime | None) -> Json:
 
 
 def narrative(lines: Sequence[str]) -> Json:
-    """The text that a reader without knowledge of the resource is shown."""
+    """Return the text that a reader without knowledge of the resource is shown."""
     body = "".join(f"<p>{escape(string(line), quote=False)}</p>" for line in lines if string(line))
     return {"status": "generated", "div": f'<div xmlns="http://www.w3.org/1999/xhtml">{body}</div>'}

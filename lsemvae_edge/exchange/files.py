@@ -69,6 +69,8 @@ def european(stored: Stored, exported: Exported, language: str) -> bytes:
 def document(stored: Stored, exported: Exported, language: str) -> bytes:
     """Return all that was said as JSON, without the samples."""
     result, visit = exported.result, asdict(exported.visit)
+    # What an operator typed freely may name somebody.
+    del visit["note"]
     value: dict[str, Any] = {
         "schema": SCHEMA,
         "simulated": exported.simulated,
@@ -108,4 +110,3 @@ def recording(exported: Exported) -> Record:
 
 def _later(entry: Entry) -> dict[str, Any]:
     return {"seq": entry.seq, "at": entry.at, **{key: value for key, value in entry.facts.items() if key != "seq"}}
-

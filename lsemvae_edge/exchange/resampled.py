@@ -19,8 +19,8 @@ KAISER_BETA = 8.0
 def within(record: Record, lowest_hz: float, highest_hz: float) -> Record:
     """Return a recording whose rate lies between two bounds: itself if it can be.
 
-    The new rate is the old one times, or over, the smallest whole number that will do. A sample whose filter touches a gap
-    is one.
+    The new rate is the old one times, or over, the smallest whole number that will do. A sample whose filter touches a
+    gap is one.
 
     Raises
     ------
@@ -60,7 +60,7 @@ def within(record: Record, lowest_hz: float, highest_hz: float) -> Record:
 
 
 def _touched(missing: NDArray[np.bool_], fs_in_hz: float, first: int, n_out: int, fs_hz: float) -> NDArray[np.bool_]:
-    """Which new samples rest on a missing one."""
+    """Return which new samples rest on a missing one."""
     at_s = (first + np.arange(n_out)) / fs_hz
     before = np.concatenate([[0], np.cumsum(missing)])
     begin = np.clip(np.ceil((at_s - HALF_WIDTH_S) * fs_in_hz).astype(int), 0, missing.size)

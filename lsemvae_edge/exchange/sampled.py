@@ -9,7 +9,7 @@ from lsemvae_edge.record import Record
 
 
 def components(record: Record) -> list[Json]:
-    """Components of the waveform, in the order of the standard's lead numbers.
+    """Return the components of the waveform, in the order of the standard's lead numbers.
 
     Leads that follow from others by algebra are not sent, and neither are channels that are no standard lead: who reads
     this would take either for a measurement.
@@ -36,7 +36,7 @@ def components(record: Record) -> list[Json]:
 
 
 def _zero(record: Record) -> Json:
-    """What the count 0 stands for; the unit belongs to all samples."""
+    """Return what the count 0 stands for; the unit belongs to all samples."""
     if record.amplitude == "calibrated":
         return terms.quantity(0, "mV", "mV")
     return {"value": 0, "unit": f"{record.amplitude}, not millivolts"}

@@ -86,6 +86,7 @@ class Server:
         self.token = secrets.token_urlsafe(24)
         self._key = secrets.token_urlsafe(24)
         self._tab = ""
+        self._is_ended = False
         self._hosts = {f"127.0.0.1:{port}", f"localhost:{port}"}
 
     @property
@@ -108,6 +109,11 @@ class Server:
             ),
             self._hosts,
         )
+
+    def end(self) -> None:
+        """Let go of the page, so that nothing waits for it."""
+        self._is_ended = True
+        self.station.changed()
 
     async def _enter(self, request: Request) -> Response:
         """Open the page for whoever knows the token; the cookie lets it be reloaded."""
@@ -166,7 +172,7 @@ class Server:
         station, loop = self.station, asyncio.get_running_loop()
         version, alive_s = -1, 0.0
         follower = _Follower(station)
-        while tab == self._tab:
+        while tab == self._tab and not self._is_ended:
             if station.version != version:
                 version = station.version
                 yield _event("state", station.state())
@@ -180,7 +186,8 @@ class Server:
                 await station.wait(version, ALIVE_S)
             else:
                 await asyncio.sleep(FRAME_S)
-        yield _event("superseded", {})
+        if not self._is_ended:
+            yield _event("superseded", {})
 
 
 class _Follower:

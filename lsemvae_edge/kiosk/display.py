@@ -1,9 +1,11 @@
 """The browser that shows the kiosk's page: whether there is a display, which browser, and what it must not do."""
 
 import os
+import re
 import shutil
 import subprocess
 import tempfile
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,6 +20,7 @@ VARIABLE = "LSEMVAE_EDGE_BROWSER"
 NO_BROWSER = mark("No Chromium was found to show the page in.")
 NO_BROWSER_STEP = mark("Install the package chromium, or run `lsemvae-edge screen --ui terminal`.")
 ENDS_WITHIN_S = 5.0
+POLL_S = 0.5
 MEMORY_FILE_SYSTEMS = frozenset({"tmpfs", "ramfs"})
 
 _SWITCHES = (
@@ -116,6 +119,43 @@ def launched(url: str) -> Iterator[subprocess.Popen[bytes]]:
             yield process
         finally:
             _end(process)
+
+
+def follow(address_file: Path, poll_s: float = POLL_S) -> None:
+    """Show the page whose address stands in a file, until the browser is closed; when the address changes, anew.
+
+    Parameters
+    ----------
+    address_file : Path
+        Written by the server, one line; waited for while it is not there or not whole.
+    poll_s : float
+        Time between two looks.
+
+    Raises
+    ------
+    UsageError
+        If there is no browser, or it does not start.
+    """
+    while True:
+        url = address(address_file)
+        if url is None:
+            time.sleep(poll_s)
+            continue
+        with launched(url) as process:
+            while process.poll() is None and address(address_file) in (url, None):
+                time.sleep(poll_s)
+            if process.poll() is not None:
+                return
+
+
+def address(file: Path) -> str | None:
+    """Return the address that a server wrote; None if there is none yet, or it is not this machine's."""
+    try:
+        text = file.read_text(encoding="ascii")
+    except (OSError, UnicodeDecodeError):
+        return None
+    line, end, _ = text.partition("\n")
+    return line if end and re.fullmatch(r"http://127\.0\.0\.1:\d{1,5}/[A-Za-z0-9/_-]*", line) else None
 
 
 def memory_folder() -> Path | None:

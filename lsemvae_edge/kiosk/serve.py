@@ -18,6 +18,7 @@ from lsemvae_edge.report.words import ORIGIN_WARNINGS
 if TYPE_CHECKING:
     from lsemvae_edge.bundle import Bundle
     from lsemvae_edge.kiosk.station import Station
+    from lsemvae_edge.outbox import Outbox
     from lsemvae_edge.store import Store
 
 Ui = Literal["web", "terminal"]
@@ -110,6 +111,7 @@ async def _run(plan: Plan, store: "Store") -> int:
         where,
         plan.settings,
         apart=partial(places.open_store, "demo"),
+        outbox=None if plan.demo else _outbox(plan.settings, store),
         operators=who,
         band=ORIGIN_WARNINGS["demo"] if plan.demo else None,
     )
@@ -119,6 +121,15 @@ async def _run(plan: Plan, store: "Store") -> int:
 
             return await terminal.run(station)
         return await _serve(plan, station)
+
+
+def _outbox(settings: Settings, store: "Store") -> "Outbox | None":
+    """Return what sends results on, if a server is set."""
+    if settings.fhir is None:
+        return None
+    from lsemvae_edge import outbox
+
+    return outbox.Outbox(store.again, outbox.destination_of(settings.fhir, settings.site))
 
 
 async def _serve(plan: Plan, station: "Station") -> int:
@@ -153,6 +164,7 @@ async def _serve(plan: Plan, station: "Station") -> int:
         loop = asyncio.get_running_loop()
 
         def end() -> None:
+            page.end()
             server.should_exit = True
 
         for name in (signal.SIGINT, signal.SIGTERM):
@@ -165,7 +177,7 @@ async def _serve(plan: Plan, station: "Station") -> int:
                     break
                 await asyncio.sleep(0.01)
             print(page.address, flush=True)
-            watchdog.ready(page.address if plan.browser else "")
+            watchdog.ready()
             stack.callback(watchdog.stopping)
             if plan.browser:
                 process = stack.enter_context(display.launched(page.address))

@@ -27,6 +27,7 @@ from lsemvae_edge.visit import Attempt, Visit
 
 if TYPE_CHECKING:
     from lsemvae_edge.bundle import Bundle
+    from lsemvae_edge.outbox import Outbox
     from lsemvae_edge.runtime import Session
     from lsemvae_edge.store import Entry, Store
 
@@ -57,6 +58,8 @@ class Station:
         Opens the store for what is no person's, when a recorder turns out to be simulated.
     source : Source
     settings : Settings
+    outbox : Outbox or None
+        Sends what is stored on; None keeps it here.
     operators : SignIn or None
         Who may sign in; None lets everybody in.
     band : str or None
@@ -71,11 +74,12 @@ class Station:
         settings: Settings,
         *,
         apart: "Callable[[], Store]",
+        outbox: "Outbox | None" = None,
         operators: "SignIn | None" = None,
         band: str | None = None,
     ) -> None:
         self.bundle, self.store, self.source, self.settings = bundle, store, source, settings
-        self.operators, self.band = operators, band
+        self.outbox, self.operators, self.band = outbox, operators, band
         self._apart, self._store_apart = apart, store if store.kind == "demo" else None
         self._shown_in = store
         self.server = secrets.token_hex(8)
@@ -105,6 +109,9 @@ class Station:
         self._session = loop.run_in_executor(None, open_session, self.bundle)
         await self._left.enter_async_context(self.source)
         await self._left.enter_async_context(self.paperwork)
+        if self.outbox is not None:
+            self.outbox.changed = lambda _: loop.call_soon_threadsafe(self.changed)
+            self._left.enter_context(self.outbox)
         await asyncio.to_thread(recovery.recover, self.store)
         ticking = asyncio.create_task(self._tick())
         self._left.callback(ticking.cancel)
@@ -382,10 +389,12 @@ class Station:
         seen = result.outcome == self.bundle.spec.primary.classes[1]
         self.flow.saved(result, str(record.meta.get("id")), entry.seq, view.clock_time(), ran=ran, seen=seen)
 
-    @staticmethod
-    async def _kept(attempt: Attempt, store: "Store") -> "Entry":
+    async def _kept(self, attempt: Attempt, store: "Store") -> "Entry":
         """Save an attempt for good, also while the task is being ended; its journal goes with that."""
-        return await asyncio.shield(asyncio.to_thread(store.append, attempt))
+        entry = await asyncio.shield(asyncio.to_thread(store.append, attempt))
+        if self.outbox is not None:
+            self.outbox.wake()
+        return entry
 
     def _newest(self, record: Record | None) -> Record | None:
         if record is None and self.live is not None:

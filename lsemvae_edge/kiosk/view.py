@@ -67,6 +67,7 @@ def state(station: "Station", code: str) -> dict[str, Any]:
         "recording": None if is_private else _recording(station, language),
         "result": None if is_private else _result(station, language),
         "printer": None if is_private else station.paperwork.state(language),
+        "outbox": _outbox(station, language),
         "message": None if trouble is None else _words(trouble, language),
     }
 
@@ -83,7 +84,11 @@ def six_leads(traces: Traces) -> "tuple[tuple[str, ...], NDArray[np.float32]]":
     pair = solve_i_ii(available)
     if pair is None:
         return traces.leads, traces.signal_mv
-    return LIMB_LEADS, derive_limb_leads(pair[0], pair[1])
+    six = derive_limb_leads(pair[0], pair[1])
+    # A gap in one measured lead is none in the other.
+    for name, row in available.items():
+        six[LIMB_LEADS.index(name)] = row
+    return LIMB_LEADS, six
 
 
 def lead_states(judged: Judged | None, leads: tuple[str, ...]) -> dict[str, str]:
@@ -197,6 +202,19 @@ def _result(station: "Station", language: Language) -> dict[str, Any] | None:
         "can_retry": flow.can_retry,
         "swap_question": flow.asks_about_electrodes and flow.can_retry,
         "simulated": shown.result.record.origin in ORIGIN_WARNINGS,
+    }
+
+
+def _outbox(station: "Station", language: Language) -> dict[str, Any] | None:
+    """Return what waits to be sent; numbers and sentences without a person."""
+    if station.outbox is None:
+        return None
+    status = station.outbox.status
+    return {
+        "waiting": status.waiting,
+        "parked": status.parked,
+        "message": language.sentence(status.reason),
+        "next_step": language.sentence(status.next_step),
     }
 
 

@@ -110,6 +110,10 @@ def post(destination: Destination, transaction: Mapping[str, Any], request_id: s
                 body = response.read(MAX_ANSWER_BYTES + 1)
             except (OSError, http.client.HTTPException) as error:
                 return _failure(error, late=deadline.passed)
+        if deadline.passed:
+            return Answer("later", NO_ANSWER)
+        if response.length and len(body) <= MAX_ANSWER_BYTES:
+            return Answer("later", CUT)
         return _meaning(response, body, [entry["request"]["url"] for entry in transaction["entry"]])
     finally:
         connection.close()
@@ -174,8 +178,7 @@ def _meaning(response: http.client.HTTPResponse, body: bytes, urls: list[str]) -
         return Answer("later", TOO_LONG, **told)
     found = _resource(body)
     if status in (200, 201):
-        versions = _versions(found, urls)
-        return Answer("later", NOT_FHIR, **told) if versions is None else Answer("done", versions=versions, **told)
+        return _stored(found, urls, told)
     if status < 400:
         return Answer("later", NOT_FHIR, **told)
     if found.get("resourceType") != "OperationOutcome" and status in (404, 405, 410):
@@ -191,34 +194,44 @@ def _resource(body: bytes) -> dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
-def _versions(found: dict[str, Any], urls: list[str]) -> dict[str, str] | None:
-    """Return the version of each resource; None unless the answer says of all of them that they are stored."""
+def _stored(found: dict[str, Any], urls: list[str], told: Mapping[str, Any]) -> Answer:
+    """Look whether an answer says of every single resource that it is stored; anything less is no receipt.
+
+    FHIR wants all or none, but there are servers that say "200" and refuse one resource inside.
+    """
     entries = found.get("entry")
     if found.get("resourceType") != "Bundle" or found.get("type") != "transaction-response":
-        return None
+        return Answer("later", NOT_FHIR, **told)
     if not isinstance(entries, list) or len(entries) != len(urls):
-        return None
+        return Answer("later", NOT_FHIR, **told)
     versions = {}
     for url, entry in zip(urls, entries, strict=True):
         response = entry.get("response") if isinstance(entry, dict) else None
-        if not isinstance(response, dict) or not str(response.get("status", "")).startswith(("200", "201")):
-            return None
-        versions[url] = str(response.get("etag", ""))[:64]
-    return versions
+        status = str(response.get("status", "")) if isinstance(response, dict) else ""
+        if status.startswith("4"):
+            outcome = response.get("outcome") if isinstance(response, dict) else None
+            words = _outcome(outcome if isinstance(outcome, dict) else {})
+            return Answer("refused", f"The FHIR server refuses this record ({status[:3]}): {words}", **told)
+        if not status.startswith(("200", "201")):
+            return Answer("later", OVERLOADED if status.startswith("5") else NOT_FHIR, **told)
+        versions[url] = str(response.get("etag", ""))[:64] if isinstance(response, dict) else ""
+    return Answer("done", versions=versions, **told)
 
 
 def _outcome(found: dict[str, Any]) -> str:
-    """What an OperationOutcome says, in one bounded line."""
+    """Return what an OperationOutcome says, in one bounded line."""
     issues = found.get("issue")
     first = issues[0] if isinstance(issues, list) and issues and isinstance(issues[0], dict) else {}
     details = first.get("details")
-    words = first.get("diagnostics") or (details.get("text") if isinstance(details, dict) else None) or first.get("code")
+    words = (
+        first.get("diagnostics") or (details.get("text") if isinstance(details, dict) else None) or first.get("code")
+    )
     line = " ".join("".join(mark if mark.isprintable() else " " for mark in str(words or "no reason given")).split())
     return f"{line[:_MAX_TOLD].rstrip('.')}."
 
 
 def _retry_after_s(response: http.client.HTTPResponse) -> float | None:
-    """Seconds of ``Retry-After``; a date counts from the server's own clock, for ours may not be set."""
+    """Return the seconds of ``Retry-After``; a date counts from the server's own clock, for ours may not be set."""
     text = (response.headers.get("Retry-After") or "").strip()
     if text.isascii() and text.isdigit():
         return float(text[:9])

@@ -132,7 +132,9 @@ class Destination:
             raise UsageError(f"The token {self.token_file} is not a plain file.", "Bring the FHIR server's token.")
         with file:
             if os.name == "posix" and os.fstat(file.fileno()).st_mode & 0o077:
-                raise UsageError(f"Other users can use the token {self.token_file}.", f"Run `chmod 600 {self.token_file}`.")
+                raise UsageError(
+                    f"Other users can use the token {self.token_file}.", f"Run `chmod 600 {self.token_file}`."
+                )
             raw = file.read(_MAX_TOKEN_BYTES + 1)
         text = raw.decode("latin-1").strip()
         if len(raw) > _MAX_TOKEN_BYTES or not _TOKEN.fullmatch(text):

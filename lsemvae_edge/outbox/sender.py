@@ -1,9 +1,10 @@
 """One pass: what a destination has not acknowledged is sent, one transaction for each attempt, oldest first."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from threading import Event
 from typing import Any
+from uuid import uuid5
 
 from lsemvae_edge.errors import StoreError, UsageError
 from lsemvae_edge.exchange import fhir
@@ -97,16 +98,14 @@ def send(
         if seq in aside:
             continue
         answer = _send_one(store, destination, seq, post)
-        if answer is None:
-            continue
         match answer.meaning:
             case "done":
                 for entry in waiting[seq]:
                     store.acknowledge(destination.url, entry.seq, _receipt(store, answer))
-                sent, failed_in_a_row = sent + 1, 0
+                sent += 1
             case "refused":
-                newest = waiting[seq][-1].seq
-                park(store, destination.url, seq, newest, answer.reason)
+                if answer.status is not None:
+                    park(store, destination.url, seq, waiting[seq][-1].seq, answer.reason)
                 aside[seq] = Parked(seq, answer.reason)
             case _:
                 failed.append(seq)
@@ -122,3 +121,41 @@ def send(
         retry_after_s=retry_after_s,
         failed=tuple(failed),
     )
+
+
+def _waiting(store: Store, url: str) -> dict[int, list[Entry]]:
+    """Entries to be acknowledged, by the attempt that they are or speak of; no recording that is nobody's."""
+    waiting: dict[int, list[Entry]] = {}
+    for entry in store.pending(url):
+        if entry.kind != ATTEMPT:
+            waiting.setdefault(int(entry.facts["seq"]), []).append(entry)
+        elif (entry.facts.get("record") or {}).get("origin") not in SIMULATED_ORIGINS:
+            waiting.setdefault(entry.seq, []).append(entry)
+    return waiting
+
+
+def _send_one(store: Store, destination: Destination, seq: int, post: Post) -> Answer:
+    try:
+        stored = store.read(seq)
+    except StoreError as error:
+        # Wiped a moment ago, or damaged; the others are not held up by it.
+        return Answer("refused", error.message)
+    if stored.attempt.record is not None and stored.attempt.record.origin in SIMULATED_ORIGINS:
+        return Answer("refused", DEMONSTRATION)
+    try:
+        transaction = fhir.bundle(stored, site=destination.site)
+    except UsageError as error:
+        return Answer("refused", error.message)
+    answer = post(destination, transaction, str(uuid5(NAMESPACE, f"request/{stored.entry.hash}")))
+    # A note in the audit log outlives a wipe, so a server's words must not bring the study id into it.
+    return replace(answer, reason=answer.reason.replace(stored.attempt.visit.study_id, "…"))
+
+
+def _receipt(store: Store, answer: Answer) -> dict[str, Any]:
+    head = store.head()
+    return {
+        "status": answer.status,
+        "server_time": answer.server_time,
+        "versions": dict(answer.versions),
+        "head": {"seq": head.seq, "hash": head.hash},
+    }

@@ -20,11 +20,13 @@ _BASE = frozenset(map(chr, [*range(0x20, 0x7F), *range(0xA0, 0x100)])) | frozens
 _DEVANAGARI = range(0x0900, 0x0980)
 VIRAMA = "\u094d"
 """Sign that binds a consonant to the next."""
+_STEERING = frozenset("\u200c\u200d")
+"""Invisible characters that choose between forms of joined letters."""
 _SHAPING = [
     *("ccmp", "locl", "nukt", "akhn", "rphf", "rkrf", "blwf", "half", "cjct", "pres", "abvs", "blws", "psts", "liga"),
-    *("kern", "dist", "abvm", "blwm", "mark", "mkmk"),
+    *("dist", "abvm", "blwm"),
 ]
-"""Features of the font that Devanagari needs."""
+"""Features of the font that Devanagari needs; kerning of other scripts would cost seconds."""
 
 
 class FontError(LsemvaeError):
@@ -43,7 +45,7 @@ def instance(weight: int, text: str) -> bytes:
     """
     characters = (_BASE & _writable()) | {char for char in text if char.isprintable()}
     if needs_shaping(text):
-        characters |= _writable() & frozenset(map(chr, _DEVANAGARI))
+        characters |= _writable() & (frozenset(map(chr, _DEVANAGARI)) | _STEERING)
     return _instance(weight, characters)
 
 
@@ -60,7 +62,7 @@ def needs_shaping(text: str) -> bool:
 
 def joins_before(char: str) -> bool:
     """Return whether a character is written onto the one before it."""
-    return unicodedata.category(char) in ("Mn", "Mc")
+    return unicodedata.category(char) in ("Mn", "Mc", "Cf")
 
 
 def _font_path() -> Path:

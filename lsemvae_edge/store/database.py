@@ -9,6 +9,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 from lsemvae_edge.errors import StoreError
+from lsemvae_edge.language import mark
 
 SYNCHRONOUS = "FULL"
 """A commit returns when the disk has it."""
@@ -17,6 +18,31 @@ APPLICATION_ID = 0x4C534553
 """Marks the file as a store's, in its header."""
 
 _NEARLY_NOTHING_BYTES = 256 * 1024
+_BUSY = mark("Another program is writing to the store.")
+_WAIT = mark("Wait until it is done, or close it; nothing was lost, but this was not stored.")
+_FULL = mark("The disk is full: this was not stored. Earlier records are intact.")
+_FREE = mark("Free space on the disk.")
+_READ_ONLY = mark("The store can only be read here.")
+_MINE = mark("Start it as the user that the kiosk runs as, on a disk that can be written.")
+
+
+class DamagedError(StoreError):
+    """A page of the file is not as it was written.
+
+    Parameters
+    ----------
+    message : str
+    seqs : tuple of int
+        Entries that cannot be read for it, as far as is known.
+    """
+
+    default_next_step = (
+        "Copy the store's folder, then run `lsemvae-edge records verify` to see which records can be read."
+    )
+
+    def __init__(self, message: str, seqs: tuple[int, ...] = ()) -> None:
+        super().__init__(message)
+        self.seqs = seqs
 
 
 class Database:
@@ -98,63 +124,64 @@ class Database:
         connection.execute("PRAGMA secure_delete = ON")
         connection.execute("PRAGMA temp_store = MEMORY")
         connection.execute("PRAGMA trusted_schema = OFF")
+        connection.execute("PRAGMA cell_size_check = ON")
 
     @contextmanager
     def _told(self) -> Iterator[None]:
         try:
             yield
         except sqlite3.Error as error:
-            raise self._meaning(error) from error
+            raise _meaning(error, self.path) from error
         except PermissionError as error:
             raise StoreError(f"The store {self.path.parent} cannot be read: {error.strerror}.", _MINE) from error
 
-    def _meaning(self, error: sqlite3.Error) -> StoreError:
-        name = getattr(error, "sqlite_errorname", None) or ""
-        if name.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")):
-            return StoreError(
-                "Another program is writing to the store.",
-                "Wait until it is done, or close it; nothing was lost, but this was not stored.",
-            )
-        if name == "SQLITE_FULL" or (name.startswith(("SQLITE_IOERR", "SQLITE_CANTOPEN")) and self._is_full()):
-            return StoreError(
-                "The disk is full: this was not stored. Earlier records are intact.", "Free space on the disk."
-            )
-        if name.startswith("SQLITE_READONLY") or (name.startswith("SQLITE_CANTOPEN") and self._is_read_only()):
-            return StoreError(f"The store {self.path.parent} can only be read here.", _MINE)
-        if name.startswith(("SQLITE_CORRUPT", "SQLITE_NOTADB")):
-            return StoreError(
-                f"A part of the store's file {self.path} is damaged.",
-                "Copy the store's folder, then run `lsemvae-edge records verify` to see which records can be read.",
-            )
-        if name.startswith(("SQLITE_IOERR", "SQLITE_CANTOPEN")):
-            return StoreError(
-                f"The disk does not read or write the store's file: {error}.",
-                "Check the disk; copy the store's folder to another one.",
-            )
-        return StoreError(f"The store's database refuses: {error}.", "Run `lsemvae-edge doctor store`.")
-
-    def _is_full(self) -> bool:
-        with suppress(OSError):
-            free = os.statvfs(self.path.parent)
-            return free.f_bavail * free.f_frsize < _NEARLY_NOTHING_BYTES
-        return False
-
-    def _is_read_only(self) -> bool:
-        with suppress(OSError):
-            return bool(os.statvfs(self.path.parent).f_flag & os.ST_RDONLY)
-        return False
-
-
-_MINE = "Start it as the user that the kiosk runs as, on a disk that can be written."
-
 
 def new_file(folder: Path) -> None:
-    """Make the empty database of a new store."""
+    """Make the empty database of a new store.
+
+    Raises
+    ------
+    StoreError
+        For whatever SQLite has to say.
+    """
     path = folder / NAME
     os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
     connection = sqlite3.connect(path, isolation_level=None)
     try:
         connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
         connection.execute("PRAGMA journal_mode = WAL")
+    except sqlite3.Error as error:
+        raise _meaning(error, path) from error
     finally:
         connection.close()
+
+
+def _meaning(error: sqlite3.Error, path: Path) -> StoreError:
+    name = getattr(error, "sqlite_errorname", None) or ""
+    if name.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")):
+        return StoreError(_BUSY, _WAIT)
+    if name == "SQLITE_FULL" or (name.startswith(("SQLITE_IOERR", "SQLITE_CANTOPEN")) and _is_full(path)):
+        return StoreError(_FULL, _FREE)
+    if name.startswith("SQLITE_READONLY") or (name.startswith("SQLITE_CANTOPEN") and _is_read_only(path)):
+        return StoreError(_READ_ONLY, _MINE)
+    if name.startswith(("SQLITE_CORRUPT", "SQLITE_NOTADB")):
+        return DamagedError(f"A part of the store's file {path} is damaged.")
+    if name.startswith(("SQLITE_IOERR", "SQLITE_CANTOPEN")):
+        return StoreError(
+            f"The disk does not read or write the store's file: {error}.",
+            "Check the disk; copy the store's folder to another one.",
+        )
+    return StoreError(f"The store's database refuses: {error}.", "Run `lsemvae-edge doctor store`.")
+
+
+def _is_full(path: Path) -> bool:
+    with suppress(OSError):
+        free = os.statvfs(path.parent)
+        return free.f_bavail * free.f_frsize < _NEARLY_NOTHING_BYTES
+    return False
+
+
+def _is_read_only(path: Path) -> bool:
+    with suppress(OSError):
+        return bool(os.statvfs(path.parent).f_flag & os.ST_RDONLY)
+    return False

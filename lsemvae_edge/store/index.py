@@ -96,14 +96,10 @@ class Index:
         """Return the attempts of a person or a visit, in order."""
         return [
             seq
-            for seq, known in self.attempts.items()
+            for seq, known in list(self.attempts.items())
             if (study_id is None or self._study_ids.get(seq, known.study_id) == study_id)
             and (visit is None or known.visit == visit)
         ]
-
-    def has(self, visit: str, number: int) -> bool:
-        """Whether an attempt is stored."""
-        return any(known.visit == visit and known.number == number for known in self.attempts.values())
 
     def at(self, place: Place) -> str | None:
         """Return when an entry was made, as well as it is known; None if it is not."""

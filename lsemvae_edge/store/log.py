@@ -3,17 +3,18 @@
 import json
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from hashlib import sha256
+from itertools import count
 from typing import Any
 
 from lsemvae_edge.errors import StoreError
 from lsemvae_edge.store import clock
 from lsemvae_edge.store import entry as kinds
 from lsemvae_edge.store.chain import NOTHING, Head, Place
-from lsemvae_edge.store.database import Database
+from lsemvae_edge.store.database import DamagedError, Database
 from lsemvae_edge.store.entry import Entry
 from lsemvae_edge.store.index import INDEXED, Index
 from lsemvae_edge.store.key import StoreKey
@@ -23,6 +24,8 @@ COLUMNS = "seq, kind, boot, boot_seq, at, clock_set, previous, hash, body_sha256
 _KEY, _BODY, _SIGNAL = b"|key", b"|body", b"|signal"
 _CHECK = b"lsemvae-edge/store-key-check/1|"
 _AT_ONCE = 64
+_BEYOND_THE_END = 256
+"""So many entries in a row on damaged pages, where the newest one's number is not known, are taken for the end."""
 
 
 @dataclass(frozen=True)
@@ -159,24 +162,29 @@ class Log:
     def rows(
         self, where: str = "1", values: Iterable[Any] = (), *, newest_first: bool = False, limit: int | None = None
     ) -> Iterator[Row]:
-        """Yield rows in order; what is appended meanwhile may or may not be among them."""
+        """Yield rows in order; what is appended meanwhile may or may not be among them.
+
+        Raises
+        ------
+        DamagedError
+            If some cannot be read, after all others.
+        """
         order, beyond = ("DESC", "<") if newest_first else ("ASC", ">")
+        values = tuple(values)
         at: int | None = None
         left = limit
-        while left is None or left > 0:
-            n_wanted = _AT_ONCE if left is None else min(left, _AT_ONCE)
-            with self.database.reading() as connection:
-                found = connection.execute(
-                    f"SELECT {COLUMNS} FROM entries WHERE ({where}) AND (? IS NULL OR seq {beyond} ?) "  # noqa: S608
-                    f"ORDER BY seq {order} LIMIT ?",
-                    (*values, at, at, n_wanted),
-                ).fetchall()
-            for one in found:
-                yield Row.of(one)
-            if len(found) < n_wanted:
-                return
-            at = found[-1][0]
-            left = None if left is None else left - len(found)
+        try:
+            while left is None or left > 0:
+                n_wanted = _AT_ONCE if left is None else min(left, _AT_ONCE)
+                bounds = f"({where}) AND (? IS NULL OR seq {beyond} ?) ORDER BY seq {order} LIMIT ?"
+                found = self._select(bounds, (*values, at, at, n_wanted))
+                yield from found
+                if len(found) < n_wanted:
+                    return
+                at = found[-1].place.seq
+                left = None if left is None else left - len(found)
+        except DamagedError:
+            yield from self._one_by_one(where, values, at, newest_first, left)
 
     def row(self, seq: int) -> Row:
         """Return one row.
@@ -186,11 +194,10 @@ class Log:
         StoreError
             If there is none.
         """
-        with self.database.reading() as connection:
-            found = connection.execute(f"SELECT {COLUMNS} FROM entries WHERE seq = ?", (seq,)).fetchone()  # noqa: S608
-        if found is None:
+        found = self._select("seq = ?", (seq,))
+        if not found:
             raise StoreError(f"There is no record {seq} in the store.", "Run `lsemvae-edge records list`.")
-        return Row.of(found)
+        return found[0]
 
     def head(self) -> Head:
         """Return the newest entry's number and hash."""
@@ -230,18 +237,14 @@ class Log:
         """Return the index, brought up to date."""
         index = self._index
         with self.database.reading():
-            upto = self.head().seq
-            if upto > index.upto:
+            upto = self._newest()
+            if upto is None or upto > index.upto:
                 marks = ", ".join("?" * len(INDEXED))
-                for row in self.rows(f"seq > {index.upto} AND kind IN ({marks})", INDEXED):
-                    if row.is_wiped:
-                        continue
-                    try:
-                        index.add(row.place.seq, row.place.kind, self.facts(row))
-                    except BrokenSealError:
-                        # Shown as damaged where it is listed; found by nothing else.
-                        self._check_key_now()
-                index.upto = upto
+                # What cannot be read is found by nothing; lists and `Store.verify` say so.
+                with suppress(DamagedError):
+                    for row in self.rows(f"seq > {index.upto} AND kind IN ({marks})", INDEXED):
+                        self._take(row, index)
+                index.upto = index.upto if upto is None else upto
         return index
 
     def entry(self, row: Row) -> Entry:
@@ -274,17 +277,15 @@ class Log:
         )
 
     def rewrap(self, connection: sqlite3.Connection, new_key: StoreKey) -> int:
-        """Wrap the keys of all entries by another store key, within a transaction; return how many.
-
-        Raises
-        ------
-        BrokenSealError
-            If one cannot be unwrapped; nothing is changed then.
-        """
+        """Wrap the keys of all entries by another store key, within a transaction; return how many."""
         n_wrapped = 0
-        for row in list(self.rows("wrapped_key IS NOT NULL")):
+        for row in self.rows("wrapped_key IS NOT NULL"):
             bound = row.place.bound(self.id)
-            wrapped = new_key.wrap(self._key_of(row, bound), bound + _KEY)
+            try:
+                wrapped = new_key.wrap(self._key_of(row, bound), bound + _KEY)
+            except BrokenSealError:
+                # It is lost under the old key, too.
+                continue
             connection.execute("UPDATE entries SET wrapped_key = ? WHERE seq = ?", (wrapped, row.place.seq))
             n_wrapped += 1
         connection.execute("UPDATE store SET key_check = ?", (key_check(new_key, self.id, self.kind),))
@@ -295,6 +296,56 @@ class Log:
         self.key = new_key
         with self.database.reading() as connection:
             (self._check,) = connection.execute("SELECT key_check FROM store").fetchone()
+
+    def _select(self, where: str, values: Iterable[Any]) -> list[Row]:
+        with self.database.reading() as connection:
+            found = connection.execute(f"SELECT {COLUMNS} FROM entries WHERE {where}", tuple(values)).fetchall()  # noqa: S608
+        return [Row.of(one) for one in found]
+
+    def _one_by_one(
+        self, where: str, values: tuple[Any, ...], at: int | None, newest_first: bool, limit: int | None
+    ) -> Iterator[Row]:
+        """Yield rows around damaged pages, which take all rows of a batch with them."""
+        newest = self._newest()
+        if newest is None and newest_first:
+            raise DamagedError(f"The newest entries in {self.database.path} cannot be read.")
+        seqs: Iterable[int] = count((at or 0) + 1) if newest is None else range((at or 0) + 1, newest + 1)
+        if newest_first:
+            assert newest is not None
+            seqs = range(newest if at is None else at - 1, 0, -1)
+        lost: list[int] = []
+        n_found = n_lost_in_a_row = 0
+        for seq in seqs:
+            if n_found == limit or n_lost_in_a_row == _BEYOND_THE_END:
+                break
+            try:
+                for row in self._select(f"({where}) AND seq = ?", (*values, seq)):
+                    n_found += 1
+                    yield row
+                n_lost_in_a_row = 0
+            except DamagedError:
+                lost.append(seq)
+                n_lost_in_a_row += 1
+        if lost:
+            first, last = min(lost), max(lost)
+            among = f"Entries between {first} and {last}" if newest is not None else f"Entries from {first} on"
+            raise DamagedError(f"{among} cannot be read: a part of the store's file is damaged.", tuple(lost))
+
+    def _newest(self) -> int | None:
+        """Return the newest entry's number; None if its page is damaged."""
+        try:
+            return self.head().seq
+        except DamagedError:
+            return None
+
+    def _take(self, row: Row, index: Index) -> None:
+        if row.is_wiped:
+            return
+        try:
+            index.add(row.place.seq, row.place.kind, self.facts(row))
+        except BrokenSealError:
+            # Shown as damaged where it is listed; found by nothing else.
+            self._check_key_now()
 
     def _next(self, connection: sqlite3.Connection, kind: str, now: datetime, before: Row | None) -> Place:
         boot = clock.boot()

@@ -2,6 +2,7 @@
 
 import os
 import sys
+import uuid
 from contextlib import suppress
 from pathlib import Path
 
@@ -59,16 +60,13 @@ def open_store(kind: Kind, *, wait_s: float = 5.0) -> Store:
     if not _exists(folder):
         raise StoreError("There is no store on this machine yet.", _SETUP)
     path = key_path()
-    with_next = path.with_name(f"{path.name}.new")
     try:
         return Store.open(folder, read_key(path), wait_s=wait_s)
     except StoreError:
-        if not _exists(with_next):
+        # The power may have gone between the store's commit and the change of the file.
+        if (store := _with_next_key(folder, path, wait_s)) is None:
             raise
-        # The power went between the store's commit and the change of the file.
-        store = Store.open(folder, read_key(with_next), wait_s=wait_s)
-    _into_place(with_next, path)
-    return store
+        return store
 
 
 def create_store(passphrase: str | None = None) -> Store:
@@ -101,10 +99,10 @@ def rotate(store: Store, passphrase: str | None = None) -> int:
         See `Store.rotate`.
     """
     path = key_path()
-    new_path = path.with_name(f"{path.name}.new")
-    with suppress(FileNotFoundError):
-        # Left by a cut before the commit; the store that is open was opened with the old key.
-        new_path.unlink()
+    new_path = _next(path)
+    if _exists(new_path):
+        # Left by a cut, most likely before the commit; but a key is never destroyed on a guess.
+        new_path.rename(path.with_name(f"{path.name}.unused-{uuid.uuid4().hex[:8]}"))
     n_wrapped = store.rotate(StoreKey.create(new_path, passphrase))
     _into_place(new_path, path)
     return n_wrapped
@@ -117,6 +115,21 @@ def read_key(path: Path) -> StoreKey:
     it is asked for, if there is a terminal.
     """
     return StoreKey.read(path, _passphrase(path) if is_protected(path) else None)
+
+
+def _with_next_key(folder: Path, path: Path, wait_s: float) -> Store | None:
+    if not _exists(_next(path)):
+        return None
+    try:
+        store = Store.open(folder, read_key(_next(path)), wait_s=wait_s)
+    except StoreError:
+        return None
+    _into_place(_next(path), path)
+    return store
+
+
+def _next(path: Path) -> Path:
+    return path.with_name(f"{path.name}.new")
 
 
 def _demo(folder: Path, wait_s: float) -> Store:

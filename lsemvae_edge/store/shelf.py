@@ -9,6 +9,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from lsemvae_edge.errors import StoreError
+from lsemvae_edge.language import mark
 from lsemvae_edge.store import journals
 from lsemvae_edge.store.journals import SUFFIX, SealedJournal, Unfinished, path_of
 from lsemvae_edge.store.key import StoreKey
@@ -16,6 +17,8 @@ from lsemvae_edge.store.log import Log
 from lsemvae_edge.store.sealing import BrokenSealError, random_key, seal, unseal
 from lsemvae_edge.visit import Visit
 
+_UNKEPT = mark("The recording cannot be kept: {reason}.")
+_FREE = mark("Free space on the disk, then record again.")
 _BOUND = b"lsemvae-edge/store-journal/1|"
 
 
@@ -59,10 +62,7 @@ class Shelf:
             with suppress(OSError):
                 path_of(self._folder, id).unlink()
             if isinstance(error, OSError):
-                raise StoreError(
-                    f"A recording cannot be kept in {self._folder}: {error.strerror or error}.",
-                    "Free space on the disk, then record again.",
-                ) from error
+                raise StoreError(_UNKEPT.format(reason=error.strerror or error), _FREE) from error
             raise
         self._under_way[id] = journal
         self._ids.setdefault((visit.id, number), []).append(id)

@@ -13,6 +13,7 @@ from typing import Any, Literal, Self
 
 from lsemvae_edge import __version__
 from lsemvae_edge.errors import StoreError
+from lsemvae_edge.language import mark
 from lsemvae_edge.store import attempts, clock, schema, verification
 from lsemvae_edge.store import entry as kinds
 from lsemvae_edge.store.chain import Head
@@ -139,9 +140,7 @@ class Store:
         """
         record = attempt.record
         if record is not None and record.origin in NOT_OF_PEOPLE and self.kind == "clinic":
-            raise StoreError(
-                "A simulated recording does not belong among those of people.", "Use the store of demonstrations."
-            )
+            raise StoreError(_NOT_OF_PEOPLE, _DEMO)
         facts, signal = attempts.to_facts(attempt), None if record is None else attempts.to_signal(record)
         journals = self._shelf.of(attempt.visit.id, attempt.number)
         facts["journals"] = journals
@@ -390,7 +389,7 @@ class Store:
         if self.kind != "clinic":
             return set()
         index = self._log.index()
-        live = {seq for seq, known in index.attempts.items() if known.origin not in NOT_OF_PEOPLE}
+        live = {seq for seq, known in list(index.attempts.items()) if known.origin not in NOT_OF_PEOPLE}
         said = {other for seq in live for other, kind in index.about[seq] if kind in (kinds.AMENDMENT, kinds.OVER_READ)}
         return (live | said) - index.acknowledged[destination]
 
@@ -417,6 +416,8 @@ class Store:
             )
 
 
+_NOT_OF_PEOPLE = mark("A simulated recording does not belong among those of people.")
+_DEMO = mark("Use the store of demonstrations.")
 _LIST = "Run `lsemvae-edge records list`."
 
 

@@ -7,6 +7,7 @@ from lsemvae_edge.errors import StoreError
 from lsemvae_edge.store import attempts
 from lsemvae_edge.store import entry as kinds
 from lsemvae_edge.store.chain import NOTHING, Head
+from lsemvae_edge.store.database import DamagedError
 from lsemvae_edge.store.entry import Verdict
 from lsemvae_edge.store.log import Log, Row
 from lsemvae_edge.store.shelf import Shelf
@@ -58,25 +59,31 @@ class _Check:
     def chain(self) -> None:
         """Go through all entries in order."""
         previous, seq, last_of_boot = NOTHING, 0, dict[str, int]()
+        holes: list[range] = []
+        unreadable: tuple[int, ...] = ()
         try:
             for row in self._log.rows():
                 place = row.place
                 if place.seq != seq + 1:
-                    missing = f"{seq + 1}" if place.seq == seq + 2 else f"{seq + 1} to {place.seq - 1}"
-                    self.findings.append(f"Entries are missing: {missing}.")
+                    holes.append(range(seq + 1, place.seq))
                 elif place.previous != previous:
                     self.findings.append(f"Entry {place.seq} does not follow the one before it.")
+                elif place.boot_seq != last_of_boot.get(place.boot, 0) + 1:
+                    self.findings.append(f"Entry {place.seq} is out of order within its start of the machine.")
                 if place.hash(self._log.id, row.body_sha256, row.signal_sha256) != row.hash:
                     self.findings.append(f"Entry {place.seq} was altered: its hash does not fit.")
-                if place.boot_seq != last_of_boot.get(place.boot, 0) + 1 and place.seq == seq + 1:
-                    self.findings.append(f"Entry {place.seq} is out of order within its start of the machine.")
                 last_of_boot[place.boot] = place.boot_seq
                 self._content(row)
                 previous, seq = row.hash, place.seq
                 self.n_entries += 1
                 self._hashes[seq] = row.hash.hex()
-        except StoreError as error:
-            self.findings.append(f"Entries after {seq} cannot be read: {error.message}")
+        except DamagedError as error:
+            unreadable = error.seqs
+            self.findings.append(error.message)
+        for hole in holes:
+            if not set(unreadable).issuperset(hole[:1]):
+                until = f" to {hole[-1]}" if len(hole) > 1 else ""
+                self.findings.append(f"Entries are missing: {hole[0]}{until}.")
         self.head = Head(seq, previous.hex())
 
     def cut(self, head: Head) -> None:

@@ -74,7 +74,13 @@ def result_of(record, outcome, reason, *, refused=False):
         outcome,
         tasks,
         QualityResult(
-            not refused, None, 0.0, 5.0, ("muscle_noise",) if refused else (), 0.01, {name: LeadResult(True, ()) for name in LIMB}
+            not refused,
+            None,
+            0.0,
+            5.0,
+            ("muscle_noise",) if refused else (),
+            0.01,
+            {name: LeadResult(True, ()) for name in LIMB},
         ),
         72.0,
         RecordInfo(

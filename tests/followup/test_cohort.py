@@ -43,13 +43,13 @@ def test_recordings_come_back_bit_for_bit_and_nothing_else_of_them(store, attemp
 def test_no_id_time_or_device_is_anywhere_in_the_folder(store, attempt, visit, tmp_path):
     of = visit("KGSECRET7", note="lives at the bridge")
     stored = store.append(attempt(of, device="Six 987654"))
-    find(store, stored.seq, reading("present"), Catheter(10, "day", 30.0, 10.0, 3.0))
+    find(store, stored.seq, reading("present", "READER-9"), Catheter(10, "day", 30.0, 10.0, 3.0))
     cohort.export(store, tmp_path / "out", key=KEY)
     paths = [path for path in (tmp_path / "out").rglob("*") if path.is_file()]
     assert len(paths) == 4
     for path in paths:
         content = path.read_bytes() + path.name.encode()
-        for secret in ("KGSECRET7", of.id, "987654", "bridge", "NURSE1", "2026-03-02", "R1", stored.hash):
+        for secret in ("KGSECRET7", of.id, "987654", "bridge", "NURSE1", "2026-03-02", "READER-9", stored.hash):
             assert secret.encode() not in content, (path, secret)
 
 
@@ -205,10 +205,8 @@ def test_train_prepare_makes_shards_of_the_cohort(store, attempt, heart_record, 
         object.__setattr__(one, "record", heart_record(duration_s=12.0, seed=seed))
         find(store, store.append(one).seq, Catheter(3, "day", mpap, 12.0, 4.5))
     cohort.export(store, tmp_path / "out")
-    code = main(
-        ["train", "prepare", "--dataset", "folder", "--data", str(tmp_path / "out"), "--recipe", "edge"]
-        + ["--out", str(tmp_path / "shards"), "--workers", "1", "--json"]
-    )
+    where = ("--data", str(tmp_path / "out"), "--out", str(tmp_path / "shards"))
+    code = main(["train", "prepare", "--dataset", "folder", "--recipe", "edge", "--workers", "1", "--json", *where])
     told = json.loads(capsys.readouterr().out)
     assert code == 0, told
     assert told["kept"] == 2

@@ -8,12 +8,13 @@ from lsemvae_edge.cli.records import (
     findings,
     keys,
     listing,
+    new_ids,
     sending,
     verifying,
     wiping,
 )
 
-PARTS = (listing, exporting, verifying, amending, findings, cohorts, wiping, keys, sending)
+PARTS = (listing, exporting, verifying, amending, findings, cohorts, wiping, keys, sending, new_ids)
 
 
 def add(commands: Commands) -> None:

@@ -56,9 +56,7 @@ def who() -> str:
     return f"cli:{name}/{behind}" if behind and behind != name else f"cli:{name}"
 
 
-def chosen(
-    store: "Store", options: argparse.Namespace, *, wiped: bool = False, everything: bool = False
-) -> "list[Entry]":
+def chosen(store: "Store", options: argparse.Namespace, *, wiped: bool = False) -> "list[Entry]":
     """Return the records that the options choose, oldest first.
 
     Parameters
@@ -68,8 +66,6 @@ def chosen(
         See `add_choice`.
     wiped : bool
         Also those of which a tombstone is left, if they are named by number.
-    everything : bool
-        No choice means all.
 
     Raises
     ------
@@ -77,7 +73,7 @@ def chosen(
         If nothing was chosen, in two ways, or there is no such record.
     """
     ways = [bool(options.seq), options.study_id is not None, options.visit is not None]
-    if sum(ways) > 1 or not (any(ways) or everything):
+    if sum(ways) != 1:
         raise UsageError(
             "Choose records by their numbers, by --study-id or by --visit, in one of these ways.",
             "Run `lsemvae-edge records list`.",
@@ -87,21 +83,34 @@ def chosen(
         from lsemvae_edge.study_id import normalise
 
         study_id = normalise(options.study_id)
-    found = list(
+    found, damage = gathered(
         store.attempts(study_id=study_id, visit=options.visit, newest_first=False, wiped=wiped or bool(options.seq))
     )
     if options.seq:
         by_number = {entry.seq: entry for entry in found}
         absent = [str(number) for number in options.seq if number not in by_number]
+        if absent and damage:
+            raise damage
         if absent:
             raise UsageError(f"There is no record {', '.join(absent)}.", "Run `lsemvae-edge records list`.")
         found = [by_number[number] for number in sorted(set(options.seq))]
         gone = [str(entry.seq) for entry in found if entry.wiped]
         if gone and not wiped:
             raise StoreError(f"Record {', '.join(gone)} was wiped.", "Only its tombstone is left.")
-    elif not found and any(ways):
+    elif not found:
         raise UsageError("There is no record of that study id or visit.", "Run `lsemvae-edge records list`.")
     return found
+
+
+def gathered(found: "Iterable[Entry]") -> "tuple[list[Entry], StoreError | None]":
+    """Return all entries that can be read, and what was wrong with the others."""
+    entries = []
+    try:
+        for entry in found:
+            entries.append(entry)
+    except StoreError as error:
+        return entries, error
+    return entries, None
 
 
 def when(entry: "Entry") -> str:

@@ -51,7 +51,14 @@ def run(options: argparse.Namespace) -> int:
     worst = int(ExitCode.DONE)
     written: Counter[str] = Counter()
     with _records.opened(options) as store:
-        entries = _records.after(_records.chosen(store, options, everything=several), options.since)
+        if several:
+            found, damage = _records.gathered(store.attempts(newest_first=False))
+            entries = [entry for entry in _records.after(found, options.since) if not entry.damaged]
+            if damage is not None or any(entry.damaged for entry in found):
+                worst = int(ExitCode.STORE)
+                say("Some records are damaged and left out; run `lsemvae-edge records verify`.")
+        else:
+            entries = _records.chosen(store, options)
         _make(options.out)
         # First noted, then given out: no file without its line in the log.
         store.note("export", {"seqs": [entry.seq for entry in entries], "formats": wanted}, operator=_records.who())

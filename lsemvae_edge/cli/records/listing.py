@@ -36,20 +36,24 @@ def run_list(options: argparse.Namespace) -> int:
 
     study_id = None if options.study_id is None else normalise(options.study_id)
     with _records.opened(options) as store:
-        found = store.attempts(study_id=study_id, visit=options.visit, wiped=True)
-        entries = _records.after(found, options.since)[: options.limit]
+        found, damage = _records.gathered(store.attempts(study_id=study_id, visit=options.visit, wiped=True))
+    entries = _records.after(found, options.since)[: options.limit]
+    code = int(ExitCode.DONE)
+    if damage is not None:
+        code = int(damage.code)
+        say(f"{damage.message} {damage.next_step}")
     if options.json:
         for entry in entries:
             print_json(_plain(entry))
-        return int(ExitCode.DONE)
+        return code
     if options.store == "demo":
         say("Demonstration: these are no persons' records.")
     if not entries:
         say("There is no such record.")
-        return int(ExitCode.DONE)
+        return code
     head = ("No.", "When", "Study id", "Try", "Result", "Operator", "Recorder")
     print(_records.columns(head, [_row(entry) for entry in entries], right=(0, 3)))
-    return int(ExitCode.DONE)
+    return code
 
 
 def run_show(options: argparse.Namespace) -> int:
@@ -131,13 +135,8 @@ def _lines(stored: "Stored") -> list[str]:
         lines.append(("Note", visit.note))
     if record is not None:
         missing = 100 * float(record.gaps.any(axis=0).mean()) if record.n_samples else 0.0
-        lines.append(
-            (
-                "Recording",
-                f"{record.duration_s:.1f} s of {', '.join(record.leads)} at {record.fs_hz:g} Hz, {missing:.1f} % missing, "
-                f"{record.amplitude}, {record.origin}",
-            )
-        )
+        length = f"{record.duration_s:.1f} s of {', '.join(record.leads)} at {record.fs_hz:g} Hz"
+        lines.append(("Recording", f"{length}, {missing:.1f} % missing, {record.amplitude}, {record.origin}"))
         lines.append(("Recorder", record.meta.get("device") or "not known"))
     lines.append(("Ended", _records.ended(entry) + (f": {attempt.detail}" if attempt.detail else "")))
     if result is not None:

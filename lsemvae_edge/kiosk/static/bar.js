@@ -25,7 +25,8 @@ export class Bar {
     say(this.where, state.site || t("Six-lead ECG screening"));
     say(this.time, state.time || t("Clock not set"));
     this.time.classList.toggle("unset", !state.time);
-    const visit = state.screen === "locked" || state.screen === "waiting" ? null : state.visit;
+    // The result says it larger.
+    const visit = ["locked", "waiting", "sign_in", "result"].includes(state.screen) ? null : state.visit;
     reveal(this.visit, Boolean(visit));
     say(this.id, visit ? visit.study_id : "");
     say(this.attempt, visit && visit.attempt ? t("Attempt {n} of {of}", { n: visit.attempt, of: visit.of }) : "");

@@ -18,6 +18,12 @@ export function listen({ typing, escape }) {
       const isCharacter = event.key.length === 1 && event.key !== " ";
       const take = typing();
       const isField = event.target instanceof HTMLInputElement;
+      if (event.key === "Enter" && event.repeat) {
+        // A key that is held down must not answer the next question too.
+        event.preventDefault();
+        event.stopPropagation();
+        return;
+      }
       if (event.key === "Enter" && !take && !isField && event.timeStamp - typed < READER_MS) {
         // The Enter of a reader that was used where no id is asked for presses no button.
         event.preventDefault();

@@ -75,7 +75,8 @@ class Kiosk {
     showBand(state.band);
     const made = [state.server, state.screen, state.language, state.visit?.study_id, state.recording?.id].join("\n");
     this.bar.update(state);
-    if (this.shown !== made) {
+    const isNew = this.shown !== made;
+    if (isNew) {
       if (!this.shown.startsWith(`${state.server}\n${state.screen}\n`)) this.hint = null;
       this.leave();
       const make = SCREENS[state.screen];
@@ -86,10 +87,10 @@ class Kiosk {
     }
     this.screen.update?.(state);
     this.showMessage(state);
-    const wasHidden = place.stage.hidden;
     for (const each of [place.stage, place.bar]) reveal(each, true);
     reveal(place.curtain, false);
-    if (wasHidden || !place.stage.contains(document.activeElement)) this.focus();
+    if (isNew) this.focus();
+    this.screen.fit?.();
   }
 
   /** The result that may be shown now, if any. */
@@ -99,8 +100,10 @@ class Kiosk {
 
   focus() {
     if (document.querySelector("dialog[open]")) return;
-    const first = place.stage.querySelector("[data-focus], .field, .button.primary, h1");
-    if (first) first.focus({ preventScroll: true });
+    for (const wanted of ["[data-focus]", ".field", "h1"]) {
+      const first = place.stage.querySelector(wanted);
+      if (first) return first.focus({ preventScroll: true });
+    }
   }
 
   /** Take everything clinical off the page: it is too old to be believed, or belongs to another page now. */
@@ -141,7 +144,11 @@ class Kiosk {
   }
 
   showMessage(state) {
-    const message = this.screen?.saysMessage ? this.hint : this.hint || state.message;
+    let message = this.screen?.saysMessage ? this.hint : this.hint || state.message;
+    if (this.screen?.message) {
+      this.screen.message(message);
+      message = null;
+    }
     const text = message ? `${message.message}\n${message.next_step || ""}` : "";
     if (place.message.dataset.shown === text) return;
     place.message.dataset.shown = text;
@@ -172,6 +179,10 @@ function showBand(text) {
   reveal(place.band, Boolean(text));
   say(place.band, text || "");
 }
+
+new ResizeObserver(() => {
+  document.documentElement.style.setProperty("--band", `${place.band.offsetHeight}px`);
+}).observe(place.band);
 
 // "Back" must not leave the page, and a page that comes back out of the browser's memory is an old one.
 // The address with the token is not left lying in the history either: the cookie opens the page again.

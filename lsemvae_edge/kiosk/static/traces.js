@@ -325,6 +325,9 @@ function ruled(canvas, { width, height, mm, rows, rowHeight, columnWidth, isCali
   for (let row = 1; row < rows; row += 1) context.fillRect(0, Math.round(row * rowHeight), width, Math.ceil(dpr));
   if (!isCalibrated || MM_PER_MV * mm > rowHeight) return;
   context.fillStyle = "#10212c";
+  context.font = `700 ${Math.round(12 * dpr)}px "Noto Sans", sans-serif`;
+  context.textAlign = "right";
+  context.fillText("1 mV", width - 9 * dpr, Math.round(rowHeight * 0.54 + (MM_PER_MV * mm) / 2));
   for (let row = 0; row < rows; row += 1) {
     const bottom = row * rowHeight + rowHeight * 0.54 + (MM_PER_MV * mm) / 2;
     context.fillRect(width - 6 * dpr, Math.round(bottom - MM_PER_MV * mm), 2 * dpr, Math.round(MM_PER_MV * mm));

@@ -1,6 +1,5 @@
 """The kiosk in a terminal, for boards too small for a browser: the same flow, from the same station."""
 
-import asyncio
 import os
 from typing import TYPE_CHECKING
 
@@ -10,8 +9,8 @@ if TYPE_CHECKING:
     from lsemvae_edge.kiosk.station import Station
 
 
-def run(station: "Station") -> int:
-    """Enter the station and serve it until somebody leaves the terminal.
+async def run(station: "Station") -> int:
+    """Serve a station that is entered, until somebody leaves the terminal.
 
     Returns
     -------
@@ -24,27 +23,11 @@ def run(station: "Station") -> int:
         If textual is not installed.
     """
     require()
-
-    async def entered() -> int:
-        async with station:
-            return await serve(station)
-
-    return asyncio.run(entered())
-
-
-async def serve(station: "Station") -> int:
-    """Serve a station that is entered already.
-
-    Raises
-    ------
-    MissingExtraError
-        If textual is not installed.
-    """
-    require()
     from lsemvae_edge.kiosk.terminal.app import Kiosk
 
-    await Kiosk(station, console=is_console()).run_async()
-    return 0
+    kiosk = Kiosk(station, console=is_console())
+    await kiosk.run_async(mouse=False)
+    return kiosk.return_code or 0
 
 
 def require() -> None:

@@ -1,9 +1,13 @@
 """The terminal itself: draws scenes, hands choices to the station, and blanks when the station says nothing."""
 
+import sys
 import time
+import traceback
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from rich.text import Text
 from textual import events
 from textual.app import App, ComposeResult
 from textual.binding import Binding, BindingType
@@ -11,7 +15,7 @@ from textual.containers import Vertical
 from textual.widgets import Input, Static
 
 from lsemvae_edge.errors import LsemvaeError
-from lsemvae_edge.kiosk import view
+from lsemvae_edge.kiosk import view, watchdog
 from lsemvae_edge.kiosk.terminal import layout, scenes, words
 from lsemvae_edge.kiosk.terminal.scenes import Choice, Scene, State
 from lsemvae_edge.kiosk.terminal.strip import Cells, Sweep
@@ -63,7 +67,7 @@ class Kiosk(App[None]):
     #main { height: 1fr; padding: 0 1; overflow: hidden; }
     #main.airy { padding: 1 3; }
     #body, #contact, #menu, #label { height: auto; }
-    #body.airy { margin-bottom: 1; }
+    #body { margin-bottom: 1; }
     #traces { height: 1fr; }
     #label { text-style: bold; }
     #entry { width: 40; background: #202020; color: white; border: tall white; }
@@ -117,6 +121,9 @@ class Kiosk(App[None]):
         """Begin to listen and to draw."""
         self.query_one("#entry", Input).cursor_blink = False
         self.run_worker(self._listen(), exclusive=True, group="listen")
+        watchdog.ready()
+        if period_s := watchdog.period_s():
+            self.set_interval(period_s, self._beat)
         self.set_interval(1 / FRAMES_HZ, self._frame)
 
     def on_resize(self) -> None:
@@ -192,6 +199,11 @@ class Kiosk(App[None]):
             self._heard_s = time.monotonic()
             self._take(state)
 
+    def _beat(self) -> None:
+        """Tell the machine's watchdog that this loop turns and the station answers."""
+        if time.monotonic() - self._heard_s <= SILENT_S:
+            watchdog.alive()
+
     def _take(self, state: State) -> None:
         visit = state["visit"]
         place = (state["screen"], state["operator"], visit and (visit["study_id"], visit["attempt"]))
@@ -237,6 +249,14 @@ class Kiosk(App[None]):
             layout.contacts(recording, self._language, size[0], self._sweep.scale_mv())
         )
 
+    def _fatal_error(self) -> None:
+        """End after a defect; textual's own account would print local variables, among them whose result it was."""
+        frames = traceback.extract_tb(sys.exc_info()[2])
+        places = [f"  {Path(frame.filename).name}:{frame.lineno} {frame.name}" for frame in frames]
+        kind = type(self._exception).__name__
+        self._exit_renderables.append(Text("\n".join([f"The terminal ended because of a defect: {kind}", *places])))
+        self._close_messages_no_wait()
+
     def _current(self) -> Scene:
         state, language = self._state, self._language
         if state is None:
@@ -251,7 +271,7 @@ class Kiosk(App[None]):
 
     def _show(self) -> None:
         """Fill all parts from the scene that holds now."""
-        if not self.is_mounted or (self._state is None and time.monotonic() - self._heard_s <= SILENT_S):
+        if not self.query("#foot") or (self._state is None and time.monotonic() - self._heard_s <= SILENT_S):
             return
         state, language, scene = self._state, self._language, self._current()
         if self._scene is None or scene.name != self._scene.name:
@@ -261,23 +281,31 @@ class Kiosk(App[None]):
         self._scene = scene
         self._selected = min(self._selected, max(len(scene.choices) - 1, 0))
         width = max(self.size.width - 2, 1)
-        is_airy = not scene.is_recording and not scene.name.startswith("result")
         self._put("band", state["band"] if state else None)
         self._put("head", layout.head(state, language, self.size.width) if state else None)
-        heading = self.query_one("#heading", Static)
-        heading.set_classes(f"{scene.tone} tall" if is_airy else scene.tone)
-        heading.update(layout.heading(scene, width))
-        message = self._message()
-        self._put("message", "\n".join(layout.wrapped(message, width)) if message else None)
+        message = self._message(scene)
+        told = layout.wrapped(message, width)
+        self._put("message", "\n".join(told) if message else None)
         self._put("foot", layout.foot(scene, language, width))
-        self._show_main(scene, width - 4 if is_airy else width, is_airy=is_airy)
-
-    def _show_main(self, scene: Scene, width: int, *, is_airy: bool) -> None:
-        main = self.query_one("#main", Vertical)
-        main.set_class(is_airy, "airy")
-        self.query_one("#body", Static).set_class(is_airy, "airy")
-        choices = layout.menu(scene.choices, self._selected, width, across=scene.is_across) if scene.choices else None
+        heading = layout.heading(scene, width)
+        is_airy = not scene.is_recording and not scene.name.startswith("result")
+        inside = width - 4 if is_airy else width
+        choices = layout.menu(scene.choices, self._selected, inside, across=scene.is_across) if scene.choices else None
+        used = 2 + len(told) + len(heading.plain.split("\n")) + bool(state and state["band"])
+        used += 1 + len(choices.plain.split("\n")) if choices else 0
+        used += 4 if scene.entry else 0
+        used += 2 if is_airy else 0
+        text, is_tall = layout.body(scene.lines, inside, self.size.height - used)
+        part = self.query_one("#heading", Static)
+        part.set_classes(f"{scene.tone} tall" if is_tall and not scene.is_recording else scene.tone)
+        part.update(heading)
+        self.query_one("#main", Vertical).set_class(is_airy, "airy")
+        self._put("body", text if scene.lines else None)
         self._put("menu", choices)
+        self._show_parts(scene)
+
+    def _show_parts(self, scene: Scene) -> None:
+        """Show the entry or the traces, where the scene has them."""
         self._put("label", scene.entry.label if scene.entry else None)
         entry = self.query_one("#entry", Input)
         entry.display = scene.entry is not None
@@ -289,31 +317,19 @@ class Kiosk(App[None]):
             self.set_focus(None)
         for name in ("traces", "contact"):
             self.query_one(f"#{name}", Static).display = scene.is_recording
-        self._put("body", layout.body(scene.lines, width, self._rows(scene, choices)) if scene.lines else None)
         if scene.is_recording and self._state is not None and self._state["recording"] is not None:
             self._draw(self._state["recording"], time.monotonic())
-
-    def _rows(self, scene: Scene, choices: Any) -> int:
-        """Return the rows that are left for the paragraphs."""
-        state = self._state
-        message = self._message()
-        used = 2 + bool(state and state["band"]) + len(layout.heading(scene, self.size.width - 2).plain.split("\n"))
-        used += len(choices.plain.split("\n")) if choices else 0
-        used += len(layout.wrapped(message, self.size.width - 2)) if message else 0
-        used += 4 if scene.entry else 0
-        used += 0 if scene.name.startswith("result") or scene.is_recording else 5
-        return max(self.size.height - used, 1)
 
     def _put(self, name: str, content: Any) -> None:
         part = self.query_one(f"#{name}", Static)
         part.display = bool(content)
         part.update(content or "")
 
-    def _message(self) -> str:
+    def _message(self, scene: Scene) -> str:
         if self.size.width < WIDTH or self.size.height < HEIGHT:
             return self._language(words.TOO_SMALL)
         told = self._state["message"] if self._state else None
-        if told:
+        if told and scene.name != "failed":
             return f"! {told['message']} {told['next_step']}"
         return f"! {' '.join(self._hint).strip()}" if self._hint else ""
 
@@ -326,8 +342,12 @@ class Kiosk(App[None]):
                 return
             self._hint = (self._language(words.SCAN_NOT_HERE), "")
             self._show()
-        elif scene.choices and now_s - self._scene_since_s >= self._settle_s:
+        elif scene.choices and now_s - self._scene_since_s >= self._settles_in_s(scene):
             self._choose(scene.choices[self._selected])
+
+    def _settles_in_s(self, scene: Scene) -> float:
+        """Return how long keys do not count: longer for a result, which comes by itself and must be seen."""
+        return 4 * self._settle_s if scene.name.startswith("result") else self._settle_s
 
     def _choose(self, choice: Choice) -> None:
         self._hint = None

@@ -16,8 +16,8 @@ LEFT, RIGHT = ("I", "II", "III"), ("aVR", "aVL", "aVF")
 GAP = 2
 """Columns between the two halves of the strips."""
 MENU_ROWS = 9
-STYLES = {"plain": "", "strong": "bold", "quiet": "bright_black", "large": "bold", "art": "bold"}
-CONTACT_SHAPES = {"ok": ("■", "bold"), "off": ("□", "bold black on yellow"), "unknown": ("?", "bright_black")}
+STYLES = {"plain": "", "strong": "bold", "quiet": "grey70", "large": "bold", "art": "bold"}
+CONTACT_SHAPES = {"ok": ("■", "bold"), "off": ("□", "bold black on yellow"), "unknown": ("?", "grey70")}
 
 Say = Callable[..., str]
 
@@ -43,17 +43,32 @@ def wrapped(text: str, width: int) -> list[str]:
     return [*lines, line] if line else lines
 
 
-def body(lines: Sequence[Line], width: int, rows: int) -> Text:
-    """Lay paragraphs out: with air between them and large letters as far as there is room."""
-    attempts = ((1, 9), (0, 9), (0, 1), (0, 0))
+def body(lines: Sequence[Line], width: int, rows: int) -> tuple[Text, bool]:
+    """Lay paragraphs out: a tall heading, air between them and large letters as far as there is room.
+
+    Parameters
+    ----------
+    lines : sequence of Line
+    width, rows : int
+        That there are below a heading of its least height.
+
+    Returns
+    -------
+    text : Text
+    is_tall : bool
+        The heading may take two rows more.
+    """
+    # Air, large paragraphs, rows for the heading.
+    attempts = ((1, 9, 2), (1, 9, 0), (0, 9, 2), (0, 9, 0), (0, 1, 0), (0, 0, 0))
     made: list[tuple[str, str]] = []
-    for air, n_large in attempts:
+    taller = 0
+    for air, n_large, taller in attempts:
         made = _paragraphs(lines, width, air, n_large)
-        if len(made) <= rows:
+        if len(made) <= rows - taller:
             break
     text = Text(no_wrap=True, overflow="ellipsis")
     text.append_text(Text("\n").join(Text(line, style=style) for line, style in made))
-    return text
+    return text, taller > 0
 
 
 def heading(scene: Scene, width: int) -> Text:
@@ -79,12 +94,13 @@ def menu(choices: Sequence[Choice], selected: int, width: int, *, across: bool) 
         return text
     first = max(0, min(selected - MENU_ROWS // 2, len(labels) - MENU_ROWS))
     shown = list(zip(labels, styles, strict=True))[first : first + MENU_ROWS]
-    lines = [Text(label[:width], style=style, no_wrap=True) for label, style in shown]
+    broad = min(max(cell_len(label) for label in labels) + 1, width)
+    lines = [Text(label + " " * (broad - cell_len(label)), style=style, no_wrap=True) for label, style in shown]
     if first:
         lines[0].append(" ↑")
     if first + MENU_ROWS < len(labels):
         lines[-1].append(" ↓")
-    return Text("\n").join(lines)
+    return Text("\n" if len(labels) > MENU_ROWS // 2 + 1 else "\n\n").join(lines)
 
 
 def head(state: Mapping[str, Any], say: Language, width: int) -> Text:
@@ -193,6 +209,7 @@ def dots_across(width: int, cells: Cells) -> int:
 
 def _paragraphs(lines: Sequence[Line], width: int, air: int, n_large: int) -> list[tuple[str, str]]:
     made: list[tuple[str, str]] = []
+    was_art = False
     for line in lines:
         if not line.text:
             continue
@@ -203,8 +220,10 @@ def _paragraphs(lines: Sequence[Line], width: int, air: int, n_large: int) -> li
             parts = [line.text] if cell_len(line.text) <= width else wrapped(line.text, width)
         else:
             parts = wrapped(line.text, width)
-        if made and air:
+        # A drawing is several paragraphs that belong together.
+        if made and air and not (line.style == "art" and was_art):
             made.append(("", ""))
+        was_art = line.style == "art"
         made += [(part, STYLES[line.style]) for part in parts]
     return made
 
@@ -217,7 +236,7 @@ def _strip(sweep: Sweep, name: str, rows: int, columns: int, cells: Cells) -> li
 
 def _append(text: Text, line: str, name: str, state: str, is_stale: bool) -> None:
     """Add one line of a strip; its name stands over its beginning, with a mark when it cannot be trusted."""
-    style = "bright_black" if is_stale or state in ("off", "unknown") else "bold bright_white"
+    style = "grey42" if is_stale or state in ("off", "unknown") else "bold bright_white"
     if name:
         label = {"off": f"□ {name} ", "noisy": f"~ {name} "}.get(state, f"{name} ")
         text.append(label, "bold black on yellow" if state == "off" and not is_stale else "bold")

@@ -19,6 +19,8 @@ SHAPES: dict[Tone, str] = {
 }  # fmt: skip
 """Beside colour, for those who do not see it."""
 OUTCOMES: dict[str, Tone] = {"present": "seen", "not_present": "not_seen", "inconclusive": "no_answer"}
+TOLD_BEFORE_S = 20.0
+"""So long before a result clears, the screen says so."""
 
 
 @dataclass(frozen=True)
@@ -192,7 +194,8 @@ def _hold(state: State, language: Language, answers: Mapping[str, Any]) -> Scene
     right, left, leg = (language(text) for text in (words.RIGHT_HAND, words.LEFT_HAND, words.LEFT_LEG))
     lines = (
         *(Line(language(text), "strong") for text in words.HOLD_LINES),
-        Line(f"[R] {right}     [L] {left}     [LL] {leg}", "art"),
+        *(Line(text, "art") for text in _drawing(left, right, leg)),
+        Line(language(words.AS_SEEN), "quiet"),
     )
     choices = (Choice(language(words.BEGIN), "begin"), Choice(language(words.LEAVE), "cancel"))
     return Scene("hold", language(words.HOLD), "ask", lines, choices, escape=_BACK, is_across=True)
@@ -202,7 +205,12 @@ def _recording(state: State, language: Language, answers: Mapping[str, Any]) -> 
     recording = state["recording"]
     instruction = recording["instruction"] if recording else language(words.RECORDING)
     is_live = bool(recording) and recording["signal"] == "live"
-    choices = (Choice(language(words.STOP), "stop"), Choice(language(words.LEAVE), "cancel"))
+    # An Enter too many must not end a recording.
+    choices = (
+        Choice(language(words.GO_ON), ":close"),
+        Choice(language(words.STOP), "stop"),
+        Choice(language(words.LEAVE), "cancel"),
+    )
     tone: Tone = "live" if is_live else "trouble"
     return Scene("recording", instruction, tone, (), choices, is_across=True, is_recording=True)
 
@@ -223,6 +231,8 @@ def _working(state: State, language: Language, answers: Mapping[str, Any]) -> Sc
 
 def _result(state: State, language: Language, answers: Mapping[str, Any]) -> Scene:
     result = state["result"]
+    if result is None:
+        return _working(state, language, answers)
     lines = [Line(result["advice"], "strong")]
     for english in (result["headline_en"], result["advice_en"]):
         if english:
@@ -240,6 +250,9 @@ def _result(state: State, language: Language, answers: Mapping[str, Any]) -> Sce
     printer = state["printer"]
     if printer:
         facts.append(printer["text"])
+    clears_in_s = result["clears_in_s"]
+    if clears_in_s is not None and clears_in_s <= TOLD_BEFORE_S:
+        facts.append(language(words.CLEARS, seconds=f"{clears_in_s:.0f}"))
     lines.append(Line(" · ".join(facts)))
     lines.append(Line(" ".join(result["notes"]), "quiet"))
     return Scene(
@@ -269,8 +282,10 @@ def _after(state: State, language: Language) -> tuple[Choice, ...]:
 
 
 def _failed(state: State, language: Language, answers: Mapping[str, Any]) -> Scene:
+    told = state["message"]
+    lines = (Line(told["message"], "strong"), Line(told["next_step"])) if told else ()
     choices = (Choice(language(words.RECORD_AGAIN), "retry"), Choice(language(words.NEXT), "next"))
-    return Scene("failed", language(words.NOT_RECORDED), "trouble", (), choices, is_across=True)
+    return Scene("failed", language(words.NOT_RECORDED), "trouble", lines, choices)
 
 
 def _locked(state: State, language: Language, answers: Mapping[str, Any]) -> Scene:
@@ -280,6 +295,18 @@ def _locked(state: State, language: Language, answers: Mapping[str, Any]) -> Sce
     entry = Entry(language(words.PIN_OF, operator=code or ""), "unlock", "pin", is_secret=True)
     lines = (Line(language(words.LOCKED_STEP), "strong"),)
     return Scene("locked", language(words.LOCKED), "plain", lines, entry=entry)
+
+
+def _drawing(left: str, right: str, leg: str) -> tuple[str, ...]:
+    """Return the recorder in the person's hands, as the person sees it; hands are named, so nobody guesses sides."""
+    margin = 24
+    return (
+        " " * margin + "┌──────────────────────┐",
+        f"{left} ──► ".rjust(margin) + "│ [L]              [R] │" + f" ◄── {right}",
+        " " * margin + "└─────────[LL]─────────┘",
+        " " * (margin + 11) + "▲",
+        " " * (margin + 11 - len(leg) // 2) + leg,
+    )
 
 
 def _latin(name: str) -> bool:

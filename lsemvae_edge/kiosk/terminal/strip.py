@@ -16,7 +16,7 @@ SWEEP_S = 3.0
 """Time from the left edge to the right."""
 ERASED_S = 0.15
 """Width of the bar that goes ahead of what is new."""
-SCALES_MV = (0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0)
+SCALES_MV = (0.25, 0.35, 0.5, 0.7, 1.0, 1.4, 2.0, 2.8, 4.0, 5.6, 8.0, 16.0)
 """Half heights of a strip; one for all leads, so that they can be compared."""
 _BRAILLE = np.array([[0x01, 0x08], [0x02, 0x10], [0x04, 0x20], [0x40, 0x80]])
 _BLOCKS = np.array([[2], [1]])
@@ -43,6 +43,7 @@ class Sweep:
     _part: object = None
     _place: int = -1
     _scale: int = 0
+    _middle: Array = field(default_factory=lambda: np.zeros(0, np.float32))
 
     def clear(self) -> None:
         """Wipe the strips and begin with sample 0."""
@@ -67,6 +68,7 @@ class Sweep:
             self.leads, self._part, self.next = leads, part, traces.first
             self.low = np.full((len(leads), self.columns), np.nan, np.float32)
             self.high = self.low.copy()
+            self._middle = np.zeros(len(leads), np.float32)
         skip = max(self.next - traces.first, 0)
         fresh = signal_mv[:, skip:]
         if not fresh.shape[1]:
@@ -82,26 +84,18 @@ class Sweep:
         ahead = (places[-1] + 1 + np.arange(max(int(ERASED_S / SWEEP_S * self.columns), 2))) % self.columns
         self.low[:, ahead] = self.high[:, ahead] = np.nan
         self.next = end
+        self._fit()
         return True
 
     def scale_mv(self) -> float:
-        """Return half the height of a strip, large enough for all leads; it grows at once and shrinks late."""
-        if not self.low.size or np.isnan(self.low).all():
-            return SCALES_MV[self._scale]
-        middles = np.nan_to_num(self._middles())
-        reach = float(np.nanmax(np.maximum(self.high - middles, middles - self.low)))
-        fitting = int(np.searchsorted(SCALES_MV, reach))
-        fitting = min(fitting, len(SCALES_MV) - 1)
-        if fitting > self._scale or reach < 0.4 * SCALES_MV[max(self._scale - 1, 0)]:
-            self._scale = fitting
+        """Return half the height of a strip, the same for all leads."""
         return SCALES_MV[self._scale]
 
     def draw(self, lead: int, rows: int, cells: Cells) -> list[str]:
         """Return one lead's strip as lines of characters."""
         down = DOTS[cells][1]
         height = rows * down
-        scale = self.scale_mv()
-        middle = np.nan_to_num(self._middles()[lead])
+        scale, middle = self.scale_mv(), self._middle[lead]
         unit = (height - 1) / (2 * scale)
         top = np.round((height - 1) / 2 - (self.high[lead] - middle) * unit)
         bottom = np.round((height - 1) / 2 - (self.low[lead] - middle) * unit)
@@ -129,14 +123,18 @@ class Sweep:
             low, high = np.fmin(low, self.low[:, column]), np.fmax(high, self.high[:, column])
         self.low[:, column], self.high[:, column] = low, high
 
-    def _middles(self) -> Array:
-        """Return the level of each lead that is drawn in the middle: the median, so that a beat does not move it."""
-        known = ~np.isnan(self.low)
-        middles = [
-            float(np.median((low[ok] + high[ok]) / 2)) if ok.any() else 0.0
-            for low, high, ok in zip(self.low, self.high, known, strict=True)
-        ]
-        return np.array(middles, np.float32)[:, None]
+    def _fit(self) -> None:
+        """Choose scale and levels for what is on the strips: at once when something leaves them, else seldom."""
+        known = ~np.isnan(self.low).all(axis=1)
+        if not known.any():
+            return
+        top, bottom = np.nanmax(self.high[known], axis=1), np.nanmin(self.low[known], axis=1)
+        fitting = min(int(np.searchsorted(SCALES_MV, float((top - bottom).max()) / 2)), len(SCALES_MV) - 1)
+        if fitting > self._scale or fitting < self._scale - 2:
+            self._scale = fitting
+        scale, middle = SCALES_MV[self._scale], self._middle[known]
+        is_out = (top > middle + scale) | (bottom < middle - scale) | (np.abs((top + bottom) / 2 - middle) > scale / 2)
+        self._middle[known] = np.where(is_out, (top + bottom) / 2, middle)
 
 
 def _characters(dots: NDArray[np.bool_], cells: Cells) -> list[str]:

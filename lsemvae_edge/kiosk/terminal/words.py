@@ -58,6 +58,7 @@ HOLD_LINES = (
     mark("Right hand on R, left hand on L, the third electrode on bare skin of the left knee."),
     mark("Breathe calmly, do not speak, keep still."),
 )
+AS_SEEN = mark("Drawn as the person sees it.")
 RIGHT_HAND, LEFT_HAND, LEFT_LEG = mark("Right hand"), mark("Left hand"), mark("Left leg")
 BEGIN = mark("Record")
 
@@ -66,6 +67,7 @@ NO_SIGNAL = mark("No signal")
 CONTACT = {"ok": mark("contact"), "off": mark("NO CONTACT"), "unknown": mark("not known")}
 CLEAN = mark("Clean signal: {clean} of {needed} s")
 BATTERY = mark("Battery {percent} %")
+GO_ON = mark("Go on recording")
 STOP = mark("Stop now")
 LEAVE = mark("Leave this person")
 SAME_PERSON = mark("Is it still the same person?")

@@ -80,7 +80,7 @@ def discard(path: Path) -> None:
     if not path.is_dir():
         return
     if not path.name.startswith(DRAFT):
-        hidden = path.with_name(f"{DRAFT}{path.name}")
+        hidden = path.with_name(f"{DRAFT}gone-{path.name}")
         shutil.rmtree(hidden, ignore_errors=True)
         path = path.rename(hidden)
     shutil.rmtree(path, ignore_errors=True)

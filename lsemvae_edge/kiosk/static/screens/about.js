@@ -10,7 +10,8 @@ export function about(state, kiosk) {
   const answers = {};
   const place = el("div", { class: "question" });
   const steps = el("p", { class: "steps" });
-  const made = screen("about", { title: "", content: [place, steps] });
+  const made = screen("about", { title: "", content: [place] });
+  made.heading.after(steps);
   let at = 0;
   const questions = [
     {

@@ -4,7 +4,7 @@ import { button, el, icon, reveal, say } from "../dom.js";
 import { keypad } from "../keypad.js";
 import { measureScreen } from "../measure.js";
 import { t } from "../strings.js";
-import { acts, choice, screen } from "./parts.js";
+import { acts, choice, messageInTitle, screen } from "./parts.js";
 
 /** Somebody signs in. */
 export function signIn(state, kiosk) {
@@ -43,6 +43,7 @@ export function identify(state, kiosk) {
   made.heading.before(backButton(back));
   return {
     ...made,
+    message: messageInTitle(made),
     typing: pad.press,
     escape: back,
     refused: () => pad.field.select(),
@@ -80,6 +81,7 @@ function pinScreen(name, state, kiosk, whoWasThere) {
   const made = screen(name, { title: "", content: [goesOn, place] });
   const result = {
     ...made,
+    message: messageInTitle(made),
     typing: null,
     update: (next) => reveal(goesOn, name === "locked" && Boolean(next.is_recording)),
   };
@@ -103,7 +105,8 @@ function pinScreen(name, state, kiosk, whoWasThere) {
     say(made.heading, t("PIN of {code}", { code }));
     const pad = keypad({ keys: "digits", label: t("PIN"), done: t("Continue"), secret: true, longest: 12, enter });
     const other = button(t("Another operator"), askWho, { symbol: "person", kind: "quiet", "data-testid": "other" });
-    place.replaceChildren(pad.element, other);
+    pad.element.prepend(el("div", { class: "beside" }, pad.field, other));
+    place.replaceChildren(pad.element);
     result.typing = pad.press;
     result.escape = askWho;
     result.refused = pad.clear;

@@ -35,24 +35,35 @@ export function recorder(state, kiosk) {
   return { ...made, update, escape: back };
 }
 
-/** How to hold it, in four drawings; one is large, and the others follow by themselves. */
+/** How to hold it, in four drawings that follow each other. */
 export function hold(state, kiosk) {
   const steps = [
-    ["moisten", t("Moisten the skin where it touches the recorder."), t("Moisten")],
-    ["hold", t("Sit. Both hands hold the recorder on the left knee, on bare skin."), t("Hold")],
-    ["sides", t("Swap check: left hand on L, right hand on R."), t("Swap check")],
-    ["still", t("Keep still. Do not talk. Breathe calmly."), t("Keep still")],
+    ["moisten", t("Moisten the skin where it touches the recorder.")],
+    ["hold", t("Sit. Both hands hold the recorder on the left knee, on bare skin.")],
+    ["sides", t("Swap check: left hand on L, right hand on R.")],
+    ["still", t("Keep still. Do not talk. Breathe calmly.")],
   ];
   const picture = el("div", { class: "picture" });
-  const words = el("p", { class: "large", "aria-live": "polite", "data-testid": "hold-words" });
-  const tabs = steps.map(([name, , short], index) =>
-    el(
-      "button",
-      { type: "button", class: "step", "data-testid": `step-${name}`, onclick: () => show(index, true) },
-      el("span", { class: "step-number", text: String(index + 1), "aria-hidden": "true" }),
-      el("span", { text: short }),
-    ),
+  const tabs = steps.map(([name, says], index) =>
+    el("button", {
+      type: "button",
+      class: "step",
+      text: String(index + 1),
+      "aria-label": says,
+      "data-testid": `step-${name}`,
+      onclick: () => show(index, true),
+    }),
   );
+  const made = screen("hold", {
+    title: "",
+    content: [picture, el("nav", { class: "step-list", "aria-label": t("Steps") }, ...tabs)],
+    actions: [
+      acts(kiosk, "cancel", t("Cancel"), { symbol: "off" }),
+      acts(kiosk, "begin", t("Begin the recording"), { kind: "primary", symbol: "heart", "data-focus": true }),
+    ],
+  });
+  made.heading.dataset.testid = "hold-words";
+  made.heading.setAttribute("aria-live", "polite");
   const pictures = steps.map(([name, says]) => drawing(name, says));
   let at = 0;
   let isChosen = false;
@@ -60,21 +71,13 @@ export function hold(state, kiosk) {
     at = index;
     isChosen ||= chosen;
     picture.replaceChildren(pictures[at]);
-    say(words, steps[at][1]);
+    say(made.heading, steps[at][1]);
     tabs.forEach((tab, each) => tab.setAttribute("aria-current", each === at ? "step" : "false"));
   };
   show(0, false);
   const ticking = setInterval(() => {
     if (!isChosen && document.visibilityState === "visible") show((at + 1) % steps.length, false);
   }, STEP_MS);
-  const made = screen("hold", {
-    title: t("Hold the recorder"),
-    content: [picture, el("div", { class: "told" }, words, el("nav", { class: "step-list" }, ...tabs))],
-    actions: [
-      acts(kiosk, "cancel", t("Cancel"), { symbol: "off" }),
-      acts(kiosk, "begin", t("Begin the recording"), { kind: "primary", symbol: "heart", "data-focus": true }),
-    ],
-  });
   const back = () => kiosk.act("back");
   made.heading.before(backButton(back));
   return { ...made, escape: back, close: () => clearInterval(ticking) };

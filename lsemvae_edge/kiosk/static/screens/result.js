@@ -2,7 +2,7 @@
 
 import { el, icon, reveal, say } from "../dom.js";
 import { t } from "../strings.js";
-import { acts, screen } from "./parts.js";
+import { acts, fitted, screen } from "./parts.js";
 
 /** Never a tick: that the pattern was not seen is no good news, only no news. */
 const SYMBOLS = { present: "warning", not_present: "dash", inconclusive: "unknown" };
@@ -27,16 +27,16 @@ export function result(state, kiosk) {
   }
   actions.push(acts(kiosk, "next", t("Next person"), { kind: "primary", symbol: "next", "data-focus": true }));
   const isEnglishToo = shown.headline_en !== null && shown.headline_en !== undefined;
+  const whose = el(
+    "div",
+    { class: "whose" },
+    el("b", { class: "whose-id", text: shown.study_id, "data-testid": "study-id" }),
+    el("span", { class: "whose-time", text: shown.time || t("Clock not set"), "data-testid": "result-time" }),
+    el("span", { class: "whose-attempt", text: t("Attempt {n} of {of}", { n: shown.attempt, of: shown.of }) }),
+  );
   const made = screen("result", {
     title: shown.headline,
     content: [
-      el(
-        "div",
-        { class: "whose" },
-        el("b", { class: "whose-id", text: shown.study_id, "data-testid": "study-id" }),
-        el("span", { class: "whose-time", text: shown.time || t("Clock not set"), "data-testid": "result-time" }),
-        el("span", { class: "whose-attempt", text: t("Attempt {n} of {of}", { n: shown.attempt, of: shown.of }) }),
-      ),
       el(
         "div",
         { class: "says" },
@@ -45,13 +45,13 @@ export function result(state, kiosk) {
           ? el("p", { class: "in-english", lang: "en", "data-testid": "in-english" },
               el("b", { text: shown.headline_en }), " ", el("span", { text: shown.advice_en || "" }))
           : null,
-        el("ul", { class: "notes" }, ...shown.notes.map((note) => el("li", { text: note }))),
       ),
-      el("div", { class: "foot" }, printing, left),
+      el("ul", { class: "notes" }, ...shown.notes.map((note) => el("li", { text: note }))),
     ],
-    actions,
+    actions: [el("div", { class: "foot" }, printing, left), ...actions],
   });
   made.element.dataset.outcome = shown.outcome;
+  made.heading.before(whose);
   made.heading.prepend(outcomeIcon(shown.outcome));
   made.heading.dataset.testid = "headline";
   made.element.setAttribute("aria-live", "polite");
@@ -77,7 +77,7 @@ export function result(state, kiosk) {
     print.disabled = printer?.state === "printing";
     say(printing, printer ? printer.text || "" : t("No printer: write the result down."));
   };
-  return { ...made, update, close: () => clearInterval(ticking) };
+  return { ...made, update, fit: () => fitted(made.element), close: () => clearInterval(ticking) };
 }
 
 /** Quality refused the recording: what to do better. */
@@ -103,7 +103,7 @@ export function retry(state, kiosk) {
     ],
   });
   made.heading.prepend(icon("again"));
-  return made;
+  return { ...made, fit: () => fitted(made.element) };
 }
 
 /** The recording gave up. */
@@ -123,7 +123,7 @@ export function failed(state, kiosk) {
     ],
   });
   made.heading.prepend(icon("warning"));
-  return { ...made, saysMessage: true };
+  return { ...made, saysMessage: true, fit: () => fitted(made.element) };
 }
 
 function gone() {
