@@ -212,6 +212,8 @@ class Kiosk(App[None]):
             self._overlay, self._answers, self._hint = None, {}, None
         self._state, self._language = state, language_of(state["language"])
         self._show()
+        if self._console and not self._is_busy and (code := scenes.writable(state)) != state["language"]:
+            self.run_worker(self._act("set_language", code=code))
 
     def _frame(self) -> None:
         """Draw what came of the signal, and blank what is old."""

@@ -106,10 +106,16 @@ def stopped(language: Language) -> Scene:
 
 def languages(state: State, language: Language, *, console: bool) -> Scene:
     """Return the choice of a language; the kernel's console cannot write all of them."""
-    offered = {code: name for code, name in state["languages"].items() if not console or name.isascii() or _latin(name)}
+    offered = {code: name for code, name in state["languages"].items() if not console or _latin(name)}
     lines = (Line(language(words.CONSOLE_LANGUAGES), "quiet"),) if len(offered) < len(state["languages"]) else ()
     choices = tuple(Choice(name, "set_language", {"code": code}) for code, name in offered.items())
     return Scene(":language", language(words.LANGUAGE), "ask", lines, choices, escape=_CLOSE)
+
+
+def writable(state: State) -> str:
+    """Return the state's language if the kernel's console can write it, else one that it can, if any is offered."""
+    codes = [state["language"], "en", *state["languages"]]
+    return next((code for code in codes if _latin(state["languages"].get(code, "\uffff"))), state["language"])
 
 
 def operator(state: State, language: Language) -> Scene:
