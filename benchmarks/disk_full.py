@@ -68,8 +68,7 @@ class Kiosk:
             writer.end()
 
     def reopened(self) -> None:
-        """Start anew: close the store, so that its log file and the memory shared with it are gone, and open it."""
-        self.store.close()
+        """Open the store that was closed before the disk filled up, so that its log file has to be made anew."""
         self.store = Store.open(self.place / "clinic", self.key)
 
     @property
@@ -104,7 +103,9 @@ class Kiosk:
             raise ProofError(f"{' '.join(words)} ended with {done.returncode}: {done.stderr[-500:]}") from error
 
 
-RESTART = "restart"
+RESTART, EXPORT = "restart", "export"
+_COARSE = {EXPORT: 4}
+"""Steps of points that take long, in multiples."""
 POINTS: dict[str, Callable[[Kiosk], object]] = {
     "journal": Kiosk.journal,
     "attempt": Kiosk.attempt,
@@ -116,8 +117,8 @@ POINTS: dict[str, Callable[[Kiosk], object]] = {
     RESTART: Kiosk.reopened,
     "key": lambda kiosk: StoreKey.create(kiosk.place / "other.key"),
     "new store": lambda kiosk: Store.create(kiosk.place / "new", kiosk.key, kind="clinic"),
-    "export": lambda kiosk: kiosk.command(
-        "records", "export", "2", "--format", "pdf,fhir,json", "--replace", "--out", str(kiosk.place / "out")
+    EXPORT: lambda kiosk: kiosk.command(
+        "records", "export", "4", "--format", "pdf,json", "--replace", "--out", str(kiosk.place / "out")
     ),
     "settings": lambda kiosk: kiosk.command("kiosk", "settings", "attempts=4"),
 }  # fmt: skip
@@ -203,7 +204,9 @@ def _point(
         shutil.copytree(pristine, here)
         kiosk = Kiosk(here, Store.open(here / "clinic", StoreKey.read(here / "store.key")), result)
         earlier = _earlier(kiosk.store)
-        left = tries * step
+        if name == RESTART:
+            kiosk.store.close()
+        left = tries * step * _COARSE.get(name, 1)
         _fill(filler, mount, left)
         tries += 1
         where = f"{name}, {left} bytes left"
@@ -214,6 +217,7 @@ def _point(
             refused, easy, enough = refused + 1, 0, None
             if name != RESTART:
                 _compare(kiosk.store, earlier, f"{where}, still full", findings)
+            findings.extend(f"{where}: {text}" for text in _half_files(here / "out"))
             os.truncate(filler, max(0, filler.stat().st_size - _FREED))
             if (message := _tried(name, kiosk, f"{where}, then freed", findings)) is not None:
                 findings.append(f"{where}: it does not work again after space was freed: {message}")
@@ -265,6 +269,20 @@ def _compare(store: Store, earlier: dict[int, tuple[str, str | None]], where: st
         if now.get(seq, (None, None))[0] != digest or (seq not in wiped and now[seq][1] != signal):
             findings.append(f"{where}: entry {seq} is gone or another")
     findings.extend(f"{where}: {text}" for text in verdict.findings)
+
+
+def _half_files(folder: Path) -> list[str]:
+    """Return what is wrong with exported files."""
+    found = []
+    for path in sorted(folder.glob("*.json")):
+        try:
+            json.loads(path.read_bytes())
+        except ValueError:
+            found.append(f"half of {path.name} lies under its final name")
+    for path in sorted(folder.glob("*.pdf")):
+        if not path.read_bytes().rstrip().endswith(b"%%EOF"):
+            found.append(f"half of {path.name} lies under its final name")
+    return found
 
 
 def _fill(path: Path, mount: Path, left: int) -> None:

@@ -1,7 +1,7 @@
 """A recorder without hardware for a kiosk in another process, which does on the word what recorders do at times.
 
 Run as ``python -m lsemvae_edge.benchmarks.kiosk_recorder [FILE]``; it prints one line of JSON, and then takes a line each:
-``off RA``, ``off RA LA``, ``contact``, ``silent``, ``on``, ``play FILE``.
+``off RA``, ``off RA LA``, ``contact``, ``silent``, ``on``.
 """
 
 import asyncio
@@ -36,9 +36,6 @@ async def serve(path: Path | None) -> None:
 
 
 def _obey(words: list[str], recorder: "VirtualOpen6L", host: "Host") -> None:
-    from lsemvae_edge import formats
-    from lsemvae_edge.device.virtual import shelf
-
     match words:
         case ["off", *electrodes]:
             recorder.off = frozenset(electrodes)
@@ -48,9 +45,6 @@ def _obey(words: list[str], recorder: "VirtualOpen6L", host: "Host") -> None:
             host.switch(False)
         case ["on"]:
             host.switch(True)
-        case ["play", path]:
-            other: VirtualOpen6L = shelf.make("open-6l", formats.read(path))  # type: ignore[assignment]
-            recorder._feed = other._feed
         case _:
             raise ValueError(words)
 

@@ -75,7 +75,7 @@ class JournalWriter:
 
     def __init__(self, path: Path | Appendable, sync_s: float = SYNC_S) -> None:
         self._sync_s = sync_s
-        self.is_failed = self._is_ended = False
+        self.is_failed = self._is_ended = self._is_left = False
         self._sources: dict[str, int] = {}
         self._synced_s = time.monotonic()
         self._syncing: Future[None] | None = None
@@ -132,13 +132,17 @@ class JournalWriter:
         """Write that the link is gone."""
         self._put(codec.encode(Entry("lost", time.monotonic_ns())))
 
+    def leave(self) -> None:
+        """Take nothing more: what was recorded is about to be kept elsewhere, and the journal may go."""
+        self._is_left = True
+
     def end(self) -> None:
         """Write that the recording ended in order, and close; a second time does nothing."""
         if self._is_ended:
             return
         try:
             self._put(codec.encode(Entry("end", time.monotonic_ns())))
-            if not self.is_failed:
+            if not (self.is_failed or self._is_left):
                 self._handed_over(self._thread.submit(self._file.sync))
         finally:
             self._thread.shutdown()
@@ -147,7 +151,7 @@ class JournalWriter:
 
     def _put(self, data: bytes) -> None:
         """Write whole entries."""
-        if self.is_failed or self._is_ended:
+        if self.is_failed or self._is_ended or self._is_left:
             return
         try:
             self._file.write(data)

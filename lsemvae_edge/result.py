@@ -135,9 +135,10 @@ def _built(kind: type[_T], value: Any, where: str) -> _T:
     if not isinstance(value, Mapping):
         raise _strange(where)
     values = {}
+    hints: dict[str, Any] = _hints(kind)  # type: ignore[arg-type]  # classes are hashable
     for field in fields(kind):  # type: ignore[arg-type]  # callers give dataclasses
         if field.name in value:
-            values[field.name] = _read(_hints(kind)[field.name], value[field.name], f"{where}.{field.name}")
+            values[field.name] = _read(hints[field.name], value[field.name], f"{where}.{field.name}")
         elif field.default is MISSING:
             raise _strange(f"{where}.{field.name}")
     return kind(**values)

@@ -180,7 +180,9 @@ def test_every_wording_is_translated(code):
     spec = bundles.default().spec
     reasons = [value for name, value in vars(decision).items() if name.isupper() and isinstance(value, str)]
     outcomes = [TaskResult(outcome, 0.5, None) for outcome in spec.primary.classes]
-    outcomes += [TaskResult("inconclusive", 0.5, reason) for reason in reasons if "{" not in reason]
+    outcomes += [
+        TaskResult("inconclusive", 0.5, reason) for reason in reasons if reason.endswith(".") and "{" not in reason
+    ]
     sides = [TaskResult(side, 0.5, None) for side in spec.tasks[1].classes]
     said = set()
     for at, outcome in enumerate(outcomes):

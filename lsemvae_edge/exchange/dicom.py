@@ -81,7 +81,6 @@ def _identify(dataset: Any, exported: Exported, started_at: datetime) -> None:
     if exported.simulated:
         dataset.QualityControlSubject = "YES"
         dataset.PatientComments = SIMULATED
-        dataset.ImageComments = SIMULATED
     day, time = f"{started_at:%Y%m%d}", f"{started_at:%H%M%S}.{started_at.microsecond:06d}"
     zone = f"{started_at:%z}"[:5]
     if zone:
@@ -89,7 +88,8 @@ def _identify(dataset: Any, exported: Exported, started_at: datetime) -> None:
     dataset.StudyDate = dataset.SeriesDate = dataset.ContentDate = day
     dataset.StudyTime = dataset.SeriesTime = dataset.ContentTime = time
     dataset.AcquisitionDateTime = f"{day}{time}{zone}"
-    dataset.StudyID = dataset.AccessionNumber = dataset.ReferringPhysicianName = ""
+    dataset.StudyID = exported.visit.id[:16]
+    dataset.AccessionNumber = dataset.ReferringPhysicianName = ""
     dataset.SeriesNumber = dataset.InstanceNumber = exported.number
     device = str(exported.record.meta.get("device") or "") if exported.record else ""
     dataset.Manufacturer = ""

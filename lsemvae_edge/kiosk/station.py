@@ -27,12 +27,15 @@ from lsemvae_edge.visit import Attempt, Visit
 
 if TYPE_CHECKING:
     from lsemvae_edge.bundle import Bundle
+    from lsemvae_edge.device.journal import JournalWriter
     from lsemvae_edge.outbox import Outbox
     from lsemvae_edge.runtime import Session
     from lsemvae_edge.store import Entry, Store
 
 TICK_S = 0.5
+LETS_GO_S = 10.0
 
+NONE_ENROLLED = mark("No recorder is enrolled on this machine.")
 CHOOSE_ANOTHER = mark("This recorder is not enrolled here.")
 
 
@@ -118,11 +121,11 @@ class Station:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        for task in (self._task, self._looking):
-            if task is not None and not task.done():
-                task.cancel()
-                with suppress(asyncio.CancelledError, LsemvaeError):
-                    await task
+        await self._abandoned()
+        if self._looking is not None and not self._looking.done():
+            self._looking.cancel()
+            with suppress(asyncio.CancelledError):
+                await self._looking
         await self._left.aclose()
 
     def changed(self) -> None:
@@ -272,7 +275,9 @@ class Station:
         self.address = address
 
     async def begin(self) -> None:
-        """Begin to record."""
+        """Begin to record; the recorder of before is let go first."""
+        if self._task is not None and not self._task.done():
+            await asyncio.wait({self._task}, timeout=LETS_GO_S)
         self.flow.begin()
         self._task = asyncio.create_task(self._attempt())
 
@@ -323,21 +328,31 @@ class Station:
         assert flow.visit is not None
         assert address is not None
         saving = partial(Attempt, flow.visit, flow.attempt, electrodes_confirmed=flow.electrodes_confirmed)
-        record: Record | None = None
+        is_kept = False
         try:
             store = await asyncio.to_thread(self._store_of, address)
             try:
-                record = await self._recorded(address, store)
-                flow.working()
-                self.changed()
-                await self._screened(record, saving, store)
+                async with AsyncExitStack() as link:
+                    journal = await self._journal(store)
+                    self.live = await link.enter_async_context(self.source.record(address, journal))
+                    limit_s = self.settings.recording_limit_s
+                    record = await captures.capture(self.live, self.bundle.spec, limit_s, self._told)
+                    flow.working()
+                    self.changed()
+                    if journal is not None:
+                        journal.leave()
+                    # The result does not wait for the recorder to be let go.
+                    is_kept = await self._screened(record, saving, store)
+                    self.changed()
             except asyncio.CancelledError:
-                await self._kept(saving("cancelled", self._newest(record), None), store)
+                if not is_kept:
+                    await self._kept(saving("cancelled", self._newest(), None), store)
                 raise
             except LsemvaeError as error:
-                newest = self._newest(record)
-                await self._kept(saving("interrupted", newest, None, detail=error.message), store)
-                self._give_up(error, counts=newest is not None)
+                if not is_kept:
+                    newest = self._newest()
+                    await self._kept(saving("interrupted", newest, None, detail=error.message), store)
+                    self._give_up(error, counts=newest is not None)
         except LsemvaeError as error:
             self._give_up(error, counts=False)
         finally:
@@ -354,19 +369,16 @@ class Station:
             recovery.recover(self._store_apart)
         return self._store_apart
 
-    async def _recorded(self, address: str, store: "Store") -> Record:
+    async def _journal(self, store: "Store") -> "JournalWriter | None":
         from lsemvae_edge.device.journal import JournalWriter
 
+        if not self.source.journals:
+            return None
         assert self.flow.visit is not None
-        writer = None
-        if self.source.journals:
-            writer = JournalWriter(await asyncio.to_thread(store.journal, self.flow.visit, self.flow.attempt))
-        async with self.source.record(address, writer) as live:
-            self.live = live
-            self.judged = None
-            return await captures.capture(live, self.bundle.spec, self.settings.recording_limit_s, self._told)
+        return JournalWriter(await asyncio.to_thread(store.journal, self.flow.visit, self.flow.attempt))
 
-    async def _screened(self, record: Record, saving: "partial[Attempt]", store: "Store") -> None:
+    async def _screened(self, record: Record, saving: "partial[Attempt]", store: "Store") -> bool:
+        """Screen, save and show a recording; return True once it is saved."""
         from lsemvae_edge.screening import model_ran, screen
 
         assert self._session is not None
@@ -388,6 +400,7 @@ class Station:
         self._shown_in = store
         seen = result.outcome == self.bundle.spec.primary.classes[1]
         self.flow.saved(result, str(record.meta.get("id")), entry.seq, view.clock_time(), ran=ran, seen=seen)
+        return True
 
     async def _kept(self, attempt: Attempt, store: "Store") -> "Entry":
         """Save an attempt for good, also while the task is being ended; its journal goes with that."""
@@ -396,11 +409,14 @@ class Station:
             self.outbox.wake()
         return entry
 
-    def _newest(self, record: Record | None) -> Record | None:
-        if record is None and self.live is not None:
-            with suppress(UnusableRecordingError):
-                record = self.live.record()
-        return record if record is None or record.n_samples else None
+    def _newest(self) -> Record | None:
+        """Return all that is there of the present recording."""
+        if self.live is None:
+            return None
+        with suppress(UnusableRecordingError):
+            record = self.live.record()
+            return record if record.n_samples else None
+        return None
 
     def _told(self, judged: Judged) -> None:
         self.judged = judged
@@ -413,8 +429,8 @@ class Station:
     async def _abandoned(self) -> None:
         """End what is under way; it is saved as cancelled."""
         if self._task is not None and not self._task.done():
-            if self.flow.screen == "working":
-                await asyncio.wait({self._task})
+            if self.flow.screen != "recording":
+                await asyncio.wait({self._task}, timeout=LETS_GO_S)
                 return
             self._task.cancel()
             with suppress(asyncio.CancelledError):
@@ -430,6 +446,8 @@ class Station:
             self.choices = tuple(await self.source.look(near=False))
             self.changed()
             self.choices = tuple(await self.source.look(near=True))
+            if not self.choices:
+                self.hint = Trouble(NONE_ENROLLED, mark("Ask a supervisor to enrol a recorder."))
         except LsemvaeError as error:
             self.hint = Trouble(error.message, error.next_step)
         finally:

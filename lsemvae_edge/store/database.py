@@ -14,6 +14,8 @@ from lsemvae_edge.language import mark
 SYNCHRONOUS = "FULL"
 """A commit returns when the disk has it."""
 NAME = "records.sqlite"
+WAIT_S = 5.0
+"""So long another program that writes is waited for."""
 APPLICATION_ID = 0x4C534553
 """Marks the file as a store's, in its header."""
 

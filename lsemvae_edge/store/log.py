@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from hashlib import sha256
 from itertools import count
-from typing import Any
+from typing import Any, Literal
 
 from lsemvae_edge.errors import StoreError
 from lsemvae_edge.store import clock
@@ -19,6 +19,8 @@ from lsemvae_edge.store.entry import Entry
 from lsemvae_edge.store.index import INDEXED, Index
 from lsemvae_edge.store.key import StoreKey
 from lsemvae_edge.store.sealing import BrokenSealError, random_key, seal, unseal
+
+Kind = Literal["clinic", "demo"]
 
 COLUMNS = "seq, kind, boot, boot_seq, at, clock_set, previous, hash, body_sha256, signal_sha256, wrapped_key, body"
 _KEY, _BODY, _SIGNAL = b"|key", b"|body", b"|signal"
@@ -61,8 +63,9 @@ class Log:
 
     Attributes
     ----------
-    id, kind : str
+    id : str
         Of the store.
+    kind : {"clinic", "demo"}
 
     Raises
     ------
@@ -77,7 +80,9 @@ class Log:
             found = connection.execute("SELECT id, kind, key_check FROM store").fetchone()
         if found is None:
             raise StoreError(f"The store {database.path.parent} was never set up.", "Run `lsemvae-edge kiosk setup`.")
-        self.id, self.kind, self._check = found
+        self.id: str = found[0]
+        self.kind: Kind = found[1]
+        self._check: bytes = found[2]
         try:
             unseal(key.secret, self._check, _checked(self.id, self.kind))
         except BrokenSealError as error:

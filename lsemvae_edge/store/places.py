@@ -8,7 +8,8 @@ from pathlib import Path
 
 from lsemvae_edge.errors import StoreError
 from lsemvae_edge.store.key import StoreKey, is_protected, sync_folder
-from lsemvae_edge.store.store import Kind, Store
+from lsemvae_edge.store.log import Kind
+from lsemvae_edge.store.store import Store
 
 FOLDER_VARIABLE = "LSEMVAE_EDGE_STORE"
 KEY_VARIABLE = "LSEMVAE_EDGE_STORE_KEY"

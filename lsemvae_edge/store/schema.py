@@ -55,10 +55,22 @@ STEPS: tuple[tuple[str, ...], ...] = (ENTRIES, JOURNALS)
 """Statements that lead from each version, from 0, to the next."""
 
 
-def version_of(database: Database) -> int:
-    """Return the version of a store's tables; 0 if there are none yet."""
+def known_version(database: Database) -> int:
+    """Return the version of a store's tables; 0 if there are none yet.
+
+    Raises
+    ------
+    StoreError
+        If it is newer than this software.
+    """
     with database.reading() as connection:
-        return _version(connection)
+        version = _version(connection)
+    if version > VERSION:
+        raise StoreError(
+            f"The store was written by newer software: it is of version {version}, and this software knows {VERSION}.",
+            "Update lsemvae-edge; nothing was changed.",
+        )
+    return version
 
 
 def bring_up_to_date(database: Database) -> None:
@@ -69,12 +81,7 @@ def bring_up_to_date(database: Database) -> None:
     StoreError
         If the store is of a newer version.
     """
-    version = version_of(database)
-    if version > VERSION:
-        raise StoreError(
-            f"The store was written by newer software: it is of version {version}, and this software knows {VERSION}.",
-            "Update lsemvae-edge; nothing was changed.",
-        )
+    version = known_version(database)
     while version < VERSION:
         with database.writing() as connection:
             # Another program may have been first.

@@ -2,31 +2,26 @@
 
 import os
 import re
-import tempfile
-import uuid
 from collections import defaultdict
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import suppress
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Self
 
-from lsemvae_edge import __version__
 from lsemvae_edge.errors import StoreError
 from lsemvae_edge.language import mark
-from lsemvae_edge.store import attempts, clock, schema, verification
+from lsemvae_edge.store import attempts, clock, making, schema, verification
 from lsemvae_edge.store import entry as kinds
 from lsemvae_edge.store.chain import Head
-from lsemvae_edge.store.database import Database, new_file
+from lsemvae_edge.store.database import WAIT_S, Database
 from lsemvae_edge.store.entry import Entry, Stored, Verdict
 from lsemvae_edge.store.journals import FOLDER, SealedJournal, Unfinished
-from lsemvae_edge.store.key import StoreKey, sync_folder
-from lsemvae_edge.store.log import Log, key_check
+from lsemvae_edge.store.key import StoreKey
+from lsemvae_edge.store.log import Kind, Log
 from lsemvae_edge.store.shelf import Shelf
 from lsemvae_edge.visit import Attempt, Visit
 
-Kind = Literal["clinic", "demo"]
-WAIT_S = 5.0
 NOT_OF_PEOPLE = frozenset({"demo", "simulated"})
 """Origins of recordings that are nobody's: not kept in a clinic's store, and sent nowhere."""
 
@@ -72,21 +67,7 @@ class Store:
         key : StoreKey
         kind : {"clinic", "demo"}
         """
-        try:
-            folder.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            if folder.exists() and any(folder.iterdir()):
-                raise StoreError(f"The folder {folder} is not empty.", "Open the store in it, or name another folder.")
-            with tempfile.TemporaryDirectory(prefix=f".{folder.name}.", dir=folder.parent) as draft:
-                made = Path(draft) / "store"
-                made.mkdir(mode=0o700)
-                _fill(made, key, kind)
-                made.rename(folder)
-            sync_folder(folder.parent)
-        except OSError as error:
-            raise StoreError(
-                f"A store cannot be made in {folder}: {error.strerror or error}.",
-                "Free space, or make the folder above it writable.",
-            ) from error
+        making.make(folder, key, kind)
         return cls.open(folder, key)
 
     @classmethod
@@ -105,7 +86,7 @@ class Store:
                 raise StoreError(f"Other users can enter the store {folder}.", f"Run `chmod 700 {folder}`.")
         database = Database(folder, wait_s)
         try:
-            if not schema.version_of(database):
+            if not schema.known_version(database):
                 raise StoreError(f"The store {folder} was never set up.", "Run `lsemvae-edge kiosk setup`.")
             # A wrong key changes nothing, not even the version.
             log = Log(database, key)
@@ -419,21 +400,3 @@ class Store:
 _NOT_OF_PEOPLE = mark("A simulated recording does not belong among those of people.")
 _DEMO = mark("Use the store of demonstrations.")
 _LIST = "Run `lsemvae-edge records list`."
-
-
-def _fill(folder: Path, key: StoreKey, kind: Kind) -> None:
-    (folder / FOLDER).mkdir(mode=0o700)
-    new_file(folder)
-    database = Database(folder, WAIT_S)
-    try:
-        schema.bring_up_to_date(database)
-        id = uuid.uuid4().hex
-        with database.writing() as connection:
-            check = key_check(key, id, kind)
-            connection.execute("INSERT INTO store (one, id, kind, key_check) VALUES (1, ?, ?, ?)", (id, kind, check))
-        log = Log(database, key)
-        with log.writing() as connection:
-            log.append(connection, kinds.CREATED, {"kind": kind, "software_version": __version__})
-    finally:
-        database.close()
-    sync_folder(folder)

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -249,6 +250,18 @@ def test_a_damaged_bundle_is_an_error_and_never_another_model(made, untried, how
     assert version_in_use() == 3
 
 
+def test_the_folder_in_use_is_found_without_writing_anything(made, untried, tmp_path):
+    assert bundles.installed_path() is None
+    bundle = bundles.install(made(2)).bundle
+    trust.update(lambda store: replace(store, accepted={}))
+    before = trust.store_path().stat()
+    assert bundles.installed_path() == bundle.path
+    assert trust.store_path().stat() == before
+    damage(bundle.path / "manifest.json")
+    with pytest.raises(BundleError, match="damaged"):
+        bundles.installed_path()
+
+
 def test_a_damaged_bundle_is_mended_from_the_stick(made, untried):
     path = made(2)
     place = bundles.install(path).bundle.path
@@ -389,6 +402,18 @@ def bundles_searched():
 def test_no_stick_is_wrong_usage(tmp_path):
     with pytest.raises(UsageError, match="no folder"):
         bundles.find(tmp_path / "stick")
+
+
+def test_root_does_not_write_into_the_folder_of_the_kiosks_user(made, untried, tmp_path):
+    if os.geteuid():
+        pytest.skip("only root can give a folder away")
+    path = made(2)
+    (tmp_path / "data").mkdir()
+    os.chown(tmp_path / "data", 12345, 12345)
+    with pytest.raises(UsageError, match="belongs to another user") as caught:
+        bundles.install(path)
+    assert "sudo -u" in caught.value.next_step
+    assert list((tmp_path / "data").iterdir()) == []
 
 
 # Cut off ------------------------------------------------------------------------------------------

@@ -17,6 +17,7 @@ import pytest
 
 from lsemvae_edge import __version__, signing, trust
 from lsemvae_edge.errors import BundleError, StoreError, UsageError
+from lsemvae_edge.kiosk import instance
 from lsemvae_edge.kiosk.updates import environment, machine, rehearsal, snapshots, software, wheelhouse
 from lsemvae_edge.kiosk.updates.durable import UpdateError
 from lsemvae_edge.store import database, schema
@@ -338,6 +339,29 @@ def test_copies_that_updates_kept_are_removed_on_request(house, light, store):
     assert backup.is_dir()
     assert software.remove_backups(folder) == 1
     assert [path.name for path in folder.parent.iterdir()] == ["clinic"]
+
+
+def test_while_the_kiosk_runs_neither_update_nor_way_back_begins(house, light, store):
+    folder = store()
+    software.install(house("1.0"), store=folder)
+    path = house("1.1")
+    software.install(path, store=folder)
+    with instance.only(folder):
+        for call in (lambda: software.install(path, store=folder), lambda: software.roll_back(store=folder)):
+            with pytest.raises(UsageError, match="A kiosk is running"):
+                call()
+    assert software.current().version == "1.1"
+
+
+def test_what_root_makes_beside_the_records_belongs_to_their_owner(house, light, store, monkeypatch):
+    folder = store(1)
+    owner = folder.stat()
+    given = []
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    monkeypatch.setattr(os, "chown", lambda path, uid, gid, **_: given.append((Path(path).name, uid, gid)))
+    done = software.install(house(), store=folder)
+    names = {done.backup.name, database.NAME, instance.NAME}
+    assert set(given) == {(name, owner.st_uid, owner.st_gid) for name in names}
 
 
 # Back ---------------------------------------------------------------------------------------------

@@ -52,6 +52,7 @@ def test_two_programs_write_at_once_into_one_chain(store):
     assert {int(seq) for seq, *_ in told} == {entry.seq for entry in store.attempts()}
 
 
+@pytest.mark.slow
 def test_what_was_told_is_there_after_a_kill_and_nothing_is_half_there_or_twice(store, key):
     rng = random.Random(11)
     folder, told = store.folder, {}

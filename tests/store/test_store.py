@@ -312,3 +312,12 @@ def test_another_visits_fields_are_not_lost(make_visit):
     visit = replace(make_visit(), note="came with her mother")
     facts = attempts.to_facts(Attempt(visit, 2, "cancelled", None, None))
     assert attempts.to_attempt(facts, None).visit == visit
+
+
+def test_a_commit_is_on_the_disk_and_what_is_freed_is_overwritten(store):
+    with store._log.database.reading() as connection:
+        found = {
+            name: connection.execute(f"PRAGMA {name}").fetchone()[0]
+            for name in ("journal_mode", "synchronous", "secure_delete")
+        }
+    assert found == {"journal_mode": "wal", "synchronous": 2, "secure_delete": 1}

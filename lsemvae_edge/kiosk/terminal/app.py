@@ -55,9 +55,9 @@ class Kiosk(App[None]):
     ALLOW_SELECT = False
     CSS = """
     Screen { background: black; color: white; layout: vertical; overflow: hidden; }
-    #band { background: #b00020; color: white; text-style: bold; height: 1; text-align: center; }
-    #head { height: 1; background: #303030; color: white; }
-    #heading { height: auto; padding: 0 1; color: white; background: #1c2b45; text-align: center; }
+    #band { background: #b00020; color: white; text-style: bold; height: 1; }
+    #head { height: 1; padding: 0 1; background: #303030; color: white; }
+    #heading { height: auto; padding: 0 1; color: white; background: #1c2b45; }
     #heading.seen { background: #e69f00; color: black; }
     #heading.not_seen { background: #0072b2; color: white; }
     #heading.no_answer { background: white; color: black; }
@@ -283,8 +283,8 @@ class Kiosk(App[None]):
         self._scene = scene
         self._selected = min(self._selected, max(len(scene.choices) - 1, 0))
         width = max(self.size.width - 2, 1)
-        self._put("band", state["band"] if state else None)
-        self._put("head", layout.head(state, language, self.size.width) if state else None)
+        self._put("band", layout.centred(state["band"], self.size.width) if state and state["band"] else None)
+        self._put("head", layout.head(state, language, width) if state else None)
         message = self._message(scene)
         told = layout.wrapped(message, width)
         self._put("message", "\n".join(told) if message else None)

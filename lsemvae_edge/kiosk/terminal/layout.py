@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
+from unicodedata import category
 
 from rich.cells import cell_len
 from rich.text import Text
@@ -22,20 +23,36 @@ CONTACT_SHAPES = {"ok": ("■", "bold"), "off": ("□", "bold black on yellow"),
 Say = Callable[..., str]
 
 
+def cells_of(text: str) -> int:
+    """Return the width of text in a terminal.
+
+    A vowel sign of Devanagari that stands beside its letter takes a cell in terminals, and none in rich's tables: what
+    textual believes to be short enough would be cut. Counted here it fits; the last column stays free for its padding.
+    """
+    if text.isascii():
+        return len(text)
+    return sum(1 if category(letter) == "Mc" else cell_len(letter) for letter in text)
+
+
+def centred(text: str, width: int) -> str:
+    """Return text in the middle of a line."""
+    return " " * max((width - cells_of(text)) // 2, 0) + text
+
+
 def wrapped(text: str, width: int) -> list[str]:
     """Break text at spaces into lines of at most ``width`` cells; a word that is longer is cut into pieces."""
     lines, line = [], ""
     for word in text.split():
         rest = word
-        while cell_len(rest) > width:
+        while cells_of(rest) > width:
             if line:
                 lines.append(line)
                 line = ""
-            size = next(n for n in range(len(rest), 0, -1) if cell_len(rest[:n]) <= width or n == 1)
+            size = next(n for n in range(len(rest), 0, -1) if cells_of(rest[:n]) <= width or n == 1)
             lines.append(rest[:size])
             rest = rest[size:]
         longer = f"{line} {rest}" if line else rest
-        if line and cell_len(longer) > width:
+        if line and cells_of(longer) > width:
             lines.append(line)
             line = rest
         else:
@@ -75,7 +92,7 @@ def heading(scene: Scene, width: int) -> Text:
     """Return the heading: its shape and its words."""
     shape = SHAPES[scene.tone]
     lines = wrapped(f"{shape} {scene.heading}".strip(), width)
-    return Text("\n".join(lines), style="bold", no_wrap=True)
+    return Text("\n".join(centred(line, width) for line in lines), style="bold", no_wrap=True)
 
 
 def menu(choices: Sequence[Choice], selected: int, width: int, *, across: bool) -> Text:
@@ -85,17 +102,17 @@ def menu(choices: Sequence[Choice], selected: int, width: int, *, across: bool) 
     if across:
         text, used = Text(no_wrap=True), 0
         for label, style in zip(labels, styles, strict=True):
-            if used and used + 1 + cell_len(label) > width:
+            if used and used + 1 + cells_of(label) > width:
                 text.append("\n")
                 used = 0
             text.append(" " if used else "")
             text.append(label, style)
-            used += cell_len(label) + 1
+            used += cells_of(label) + 1
         return text
     first = max(0, min(selected - MENU_ROWS // 2, len(labels) - MENU_ROWS))
     shown = list(zip(labels, styles, strict=True))[first : first + MENU_ROWS]
-    broad = min(max(cell_len(label) for label in labels) + 1, width)
-    lines = [Text(label + " " * (broad - cell_len(label)), style=style, no_wrap=True) for label, style in shown]
+    broad = min(max(cells_of(label) for label in labels) + 1, width)
+    lines = [Text(label + " " * (broad - cells_of(label)), style=style, no_wrap=True) for label, style in shown]
     if first:
         lines[0].append(" ↑")
     if first + MENU_ROWS < len(labels):
@@ -111,10 +128,10 @@ def head(state: Mapping[str, Any], say: Language, width: int) -> Text:
     if visit:
         middle = f"{visit['study_id']} · {say(words.ATTEMPT, n=visit['attempt'], of=visit['of'])}"
     right = " · ".join(text for text in (state["operator"], state["time"] or say(words.TIME_UNKNOWN)) if text)
-    room = width - cell_len(right) - cell_len(middle) - 4
-    if cell_len(left) > room:
+    room = width - cells_of(right) - cells_of(middle) - 4
+    if cells_of(left) > room:
         left = left[: max(room - 1, 0)] + "…" if room > 1 else ""
-    space = max(width - cell_len(left) - cell_len(middle) - cell_len(right), 2)
+    space = max(width - cells_of(left) - cells_of(middle) - cells_of(right), 2)
     before = space // 2
     text = Text(no_wrap=True, overflow="crop")
     text.append(left + " " * before)
@@ -134,20 +151,24 @@ def foot(scene: Scene, say: Language, width: int) -> Text:
         keys.append(say(words.KEY_BACK))
     if len(scene.choices) > 1:
         keys.append(f"{'←→' if scene.is_across else '↑↓'} {say(words.KEY_CHOOSE)}")
-    while len(keys) > 1 and cell_len("   ".join(keys)) > width:
+    while len(keys) > 1 and cells_of("   ".join(keys)) > width:
         keys.pop()
     return Text("   ".join(keys), no_wrap=True, overflow="crop")
 
 
 def contacts(recording: Mapping[str, Any], say: Language, width: int, scale_mv: float) -> Text:
-    """Return one line on the electrodes and one on how far the recording is."""
-    text = Text(no_wrap=True, overflow="crop")
-    names = {"RA": words.RIGHT_HAND, "LA": words.LEFT_HAND, "LL": words.LEFT_LEG}
-    for at, (electrode, name) in enumerate(names.items()):
+    """Return a line on the electrodes, two in languages of long words, and one on how far the recording is."""
+    text, used = Text(no_wrap=True, overflow="crop"), 0
+    for electrode, name in (("RA", words.RIGHT_HAND), ("LA", words.LEFT_HAND), ("LL", words.LEFT_LEG)):
         state = recording["contact"][electrode]
         shape, style = CONTACT_SHAPES[state]
-        text.append("  " if at else "")
-        text.append(f"{shape} {say(name)}: {say(words.CONTACT[state])}", style)
+        part = f"{shape} {say(name)}: {say(words.CONTACT[state])}"
+        if used:
+            is_full = used + 2 + cells_of(part) > width
+            text.append("\n" if is_full else "  ")
+            used = 0 if is_full else used + 2
+        text.append(part, style)
+        used += cells_of(part)
     needed, clean = max(recording["needed_s"], 0.1), recording["clean_s"]
     filled = min(int(20 * clean / needed), 20)
     text.append("\n" + "█" * filled + "░" * (20 - filled) + " ")
@@ -217,7 +238,7 @@ def _paragraphs(lines: Sequence[Line], width: int, air: int, n_large: int) -> li
             n_large -= 1
             parts = large(line.text, width)
         elif line.style == "art":
-            parts = [line.text] if cell_len(line.text) <= width else wrapped(line.text, width)
+            parts = [line.text] if cells_of(line.text) <= width else wrapped(line.text, width)
         else:
             parts = wrapped(line.text, width)
         # A drawing is several paragraphs that belong together.
@@ -249,7 +270,7 @@ def _crossed(text: Text, words_: str, width: int, rows: int) -> Text:
     lines = text.split("\n", allow_blank=True)
     at = min(rows + rows // 2, len(lines) - 1)
     label = f"  ! {words_.upper()}  "
-    before = max((width - cell_len(label)) // 2, 0)
+    before = max((width - cells_of(label)) // 2, 0)
     line = Text(" " * before, no_wrap=True)
     line.append(label, "bold black on yellow")
     crossed = [*lines[:at], line, *lines[at + 1 :]]

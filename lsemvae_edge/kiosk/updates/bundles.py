@@ -4,6 +4,7 @@
 which says which one is used and which one was used before. Nothing but an operator's command changes that file.
 """
 
+import os
 import subprocess
 import sys
 from contextlib import suppress
@@ -20,8 +21,8 @@ from lsemvae_edge.kiosk.updates.pointers import POINTER, REPAIR, SHIPPED, Pointe
 from lsemvae_edge.kiosk.updates.stick import Candidate, find
 
 __all__ = [
-    "SHIPPED", "Candidate", "Installed", "UpdateError", "current", "find", "folder", "install", "previous",
-    "roll_back", "use_shipped",
+    "SHIPPED", "Candidate", "Installed", "UpdateError", "current", "find", "folder", "install", "installed_path",
+    "previous", "roll_back", "use_shipped",
 ]  # fmt: skip
 
 _TRIAL_S = 120.0
@@ -141,6 +142,22 @@ def current() -> Bundle:
         return trust.admit(_installed(place, pointer.current), strict=True)
 
 
+def installed_path() -> Path | None:
+    """Return the folder of the installed bundle in use, its files checked; None where the shipped one is used.
+
+    Unlike `current` this writes nothing, so that root may ask for the kiosk.
+
+    Raises
+    ------
+    BundleError
+        If it is damaged.
+    """
+    pointer = pointers.read(folder())
+    if pointer is None or pointer.current == SHIPPED:
+        return None
+    return _installed(folder(), pointer.current).path
+
+
 def previous() -> str | None:
     """Return the digest of the bundle used before, `SHIPPED`, or None."""
     pointer = pointers.read(folder())
@@ -158,6 +175,13 @@ def _judge(bundle: Bundle, roll_back: bool) -> Standing:
 
 def _prepared() -> Path:
     target = folder()
+    existing = next(one for one in (target, *target.parents) if one.exists())
+    if os.geteuid() == 0 and existing.stat().st_uid != 0:
+        # What root writes there, and in the trust store beside it, the kiosk could not read.
+        raise UsageError(
+            f"{existing} belongs to another user than root, who runs this.",
+            "Run the command as the user that the kiosk runs as: sudo -u USER lsemvae-edge bundle install.",
+        )
     durable.make_folder(target, 0o700)
     return target
 

@@ -133,6 +133,8 @@ def _child(command: Sequence[str], what: str, limit_s: float) -> "subprocess.Com
             timeout=limit_s,
             env=_clean(os.environ),
             stdin=subprocess.DEVNULL,
+            # The kiosk runs as another user than who installs.
+            umask=0o022,
         )
     except subprocess.TimeoutExpired as error:
         raise UpdateError(f"{what}: it did not end within {limit_s:g} s.", _KEEP) from error

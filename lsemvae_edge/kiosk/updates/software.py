@@ -6,12 +6,14 @@ link to the one in use. An environment that has no ``installed.json`` was never 
 
 import os
 import re
-from contextlib import suppress
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from lsemvae_edge import __version__, strict_json, trust
 from lsemvae_edge.errors import BundleError, LsemvaeError, UsageError
+from lsemvae_edge.kiosk import instance
 from lsemvae_edge.kiosk.updates import bundles, durable, environment, machine, snapshots, wheelhouse
 from lsemvae_edge.kiosk.updates.durable import UpdateError
 from lsemvae_edge.kiosk.updates.wheelhouse import Wheelhouse
@@ -136,7 +138,10 @@ def install(path: Path, *, store: Path, unsigned: bool = False, older: bool = Fa
     with durable.reported("The software could not be installed"):
         target = folder()
         durable.make_folder(target / VERSIONS)
-        with durable.one_updater(target):
+        for made in (target, target / VERSIONS):
+            # The kiosk runs as another user than who installs.
+            made.chmod(0o755)
+        with durable.one_updater(target), _kiosk_stopped(store):
             before = _in_use_before()
             _check_order(house, before, older)
             made = target / VERSIONS / house.name
@@ -145,7 +150,7 @@ def install(path: Path, *, store: Path, unsigned: bool = False, older: bool = Fa
                 if not (made / MARK).exists():
                     _check_room(target, house.total_bytes(python))
                     environment.build(made, house, python)
-                store_version = environment.try_out(made, house.facts.version, _bundle_in_use())
+                store_version = environment.try_out(made, house.facts.version, bundles.installed_path())
                 entries, backup = _rehearsed(made, store, store_version)
             except (OSError, LsemvaeError):
                 if before is None or before.name != house.name:
@@ -184,7 +189,7 @@ def roll_back(*, store: Path) -> Updated:
         before = current()
         if before is None or before.previous is None:
             raise UsageError("There is no earlier version of the software on this machine.", "Update from a stick.")
-        with durable.one_updater(target):
+        with durable.one_updater(target), _kiosk_stopped(store):
             try:
                 earlier = _version(target / VERSIONS / before.previous)
             except (OSError, BundleError) as error:
@@ -199,7 +204,7 @@ def roll_back(*, store: Path) -> Updated:
                     f"{earlier.store_version} and cannot read them.{kept}",
                     f"Keep software {before.version}, or ask its maker for a corrected one.",
                 )
-            environment.try_out(target / VERSIONS / earlier.name, earlier.version, _bundle_in_use())
+            environment.try_out(target / VERSIONS / earlier.name, earlier.version, bundles.installed_path())
             durable.replace_link(target / CURRENT, f"{VERSIONS}/{earlier.name}")
     return Updated(earlier, changed=True)
 
@@ -285,9 +290,18 @@ def _check_room(target: Path, wheels_bytes: int) -> None:
 # records and bundle -------------------------------------------------------------------------------
 
 
-def _bundle_in_use() -> Path | None:
-    bundle = bundles.current()
-    return None if bundle.standing and bundle.standing.kind == "shipped" else bundle.path
+@contextmanager
+def _kiosk_stopped(store: Path) -> Iterator[None]:
+    """Keep the kiosk from writing records that neither the copy nor the check of versions would see."""
+    if not snapshots.exists(store):
+        yield
+        return
+    lock = store / instance.NAME
+    made_here = not lock.exists()
+    with instance.only(store):
+        if made_here:
+            _owned_alike((lock,), store)
+        yield
 
 
 def _rehearsed(made: Path, store: Path, store_version: int) -> tuple[int | None, Path | None]:
@@ -304,15 +318,15 @@ def _rehearsed(made: Path, store: Path, store_version: int) -> tuple[int | None,
         return entries, None
     remove_backups(store)
     backup = snapshots.take(store, backup_of(store, made.name))
-    _owned_alike(backup, store)
+    _owned_alike((backup, *backup.iterdir()), store)
     return entries, backup
 
 
-def _owned_alike(copy: Path, store: Path) -> None:
-    """Give a copy that root made to whom the store belongs, who alone may read it."""
+def _owned_alike(paths: Iterable[Path], store: Path) -> None:
+    """Give what root made to whom the store belongs, who alone may read it."""
     owner = store.stat()
     if os.geteuid() == 0:
-        for path in (copy, *copy.iterdir()):
+        for path in paths:
             os.chown(path, owner.st_uid, owner.st_gid, follow_symlinks=False)
 
 

@@ -1,5 +1,6 @@
 """A real Chromium before the real program, with a recorder over virtual Bluetooth."""
 
+from contextlib import ExitStack
 from dataclasses import replace
 
 import pytest
@@ -34,20 +35,19 @@ def kiosk(recorder, tmp_path_factory):
 
 
 @pytest.fixture
-def own_kiosk(recorder, tmp_path):
-    """Function that starts a kiosk for one test alone."""
-    started = []
+def own_kiosk(chrome, tmp_path):
+    """Function that starts a kiosk, with a recorder of its own unless it demonstrates."""
+    left = ExitStack()
 
-    def make(demo=False, **settings):
+    def make(recording=None, demo=False, **settings):
         settings = {"idle_lock_s": 3600.0, **settings}
-        kiosk = kiosk_browser.Kiosk(tmp_path / f"{len(started)}", None if demo else recorder, settings, PINS)
-        started.append(kiosk)
-        kiosk.start()
+        recorder = None if demo else left.enter_context(kiosk_browser.Recorder(recording))
+        kiosk = left.enter_context(kiosk_browser.Kiosk(tmp_path / "kiosk", recorder, settings, PINS))
+        kiosk.recorder = recorder
         return kiosk
 
-    yield make
-    for kiosk in started:
-        kiosk.end()
+    with left:
+        yield make
 
 
 class Watched:

@@ -3,8 +3,6 @@
 import json
 import re
 
-import pytest
-
 from lsemvae_edge.benchmarks import kiosk_browser
 from lsemvae_edge.synthetic.electrodes import add_noise
 
@@ -12,7 +10,7 @@ ENDED = "[data-testid=screen-result], [data-testid=screen-retry], [data-testid=s
 
 
 def kept(kiosk):
-    done = kiosk.run("records", "list", "--json")
+    done = kiosk.run("records", "list", "--store", "demo", "--json")
     return [json.loads(line) for line in done.stdout.splitlines()]
 
 
@@ -70,9 +68,9 @@ def test_after_ten_seconds_without_contact_the_page_asks_whether_it_is_the_same_
     page.locator("[data-testid=cancel], [data-testid=next]").first.click()
 
 
-def test_noise_gives_advice_and_after_the_last_attempt_to_refer(own_kiosk, page_of, recorder, recording_of):
-    recorder.tell("play", str(recording_of(lambda record: add_noise(record, "muscle", -10.0, 1))))
-    page = page_of(own_kiosk(recording_limit_s=12.0, attempts=2))
+def test_noise_gives_advice_and_after_the_last_attempt_to_refer(own_kiosk, page_of, recording_of):
+    noisy = recording_of(lambda record: add_noise(record, "muscle", -10.0, 1))
+    page = page_of(own_kiosk(noisy, recording_limit_s=12.0, attempts=2))
     test = page.get_by_test_id
     kiosk_browser.to_waiting(page, "ASHA1", "2468")
     kiosk_browser.to_recording(page, "noisy1")
@@ -86,25 +84,19 @@ def test_noise_gives_advice_and_after_the_last_attempt_to_refer(own_kiosk, page_
     assert test("retry").count() == 0
 
 
-@pytest.fixture(autouse=True)
-def a_heart_again(recorder, recording_of):
-    yield
-    recorder.tell("play", str(recording_of()))
-
-
-def test_a_recorder_that_goes_away_ends_in_words_and_no_result(own_kiosk, page_of, recorder):
-    page = page_of(own_kiosk())
+def test_a_recorder_that_goes_away_ends_in_words_and_no_result(own_kiosk, page_of):
+    kiosk = own_kiosk()
+    page = page_of(kiosk)
     test = page.get_by_test_id
     kiosk_browser.to_waiting(page, "ASHA1", "2468")
     kiosk_browser.to_recording(page, "gone1")
     page.wait_for_timeout(1500)
-    recorder.tell("silent")
+    kiosk.recorder.tell("silent")
     test("no-signal").wait_for()
     assert test("no-signal").inner_text()
     test("screen-failed").wait_for(timeout=90_000)
     assert test("next-step").inner_text()
     assert test("headline").count() == 0
-    recorder.tell("on")
 
 
 def test_a_wrong_pin_lets_nobody_in_and_says_so(own_kiosk, page_of):

@@ -4,6 +4,7 @@ import asyncio
 from typing import Any
 
 import numpy as np
+import pytest
 
 from lsemvae_edge.decision import NO_REASSURANCE, PATTERN_NOT_SEEN, REFER, RESEARCH_USE
 from lsemvae_edge.device.progress import Traces
@@ -224,3 +225,26 @@ class FakeStation:
             self.show(self.screen, **self.changes)
         elif name in AFTER:
             self.show(AFTER[name])
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if "screen" in metafunc.fixturenames:
+        metafunc.parametrize("screen", list(SCREENS))
+    if "code" in metafunc.fixturenames:
+        metafunc.parametrize("code", list(LANGUAGES))
+
+
+@pytest.fixture
+def fake() -> type[FakeStation]:
+    """Class of stations that show what they are told."""
+    return FakeStation
+
+
+@pytest.fixture
+def state_of():
+    """Function that returns the state of a screen in a language."""
+
+    def state(screen: str, code: str = "en", **changes: Any) -> dict[str, Any]:
+        return FakeStation(screen, language=code, **changes).state()
+
+    return state
