@@ -151,9 +151,10 @@ class Kiosk:
         self.act("identify", text=study_id)
         self.screen("about")
         self.act("about", consent=True, age_band="40-64", pacemaker="no")
-        self.until(lambda state: state["screen"] == "recorder" and bool(state["recorders"]))
-        self.act("choose", address=self.state["recorders"][0]["address"])
-        self.screen("hold")
+        self.until(lambda state: state["screen"] == "hold" or bool(state["recorders"]))
+        if self.state["screen"] == "recorder":
+            self.act("choose", address=self.state["recorders"][0]["address"])
+            self.screen("hold")
 
     def leave(self) -> None:
         """Go back to the waiting screen."""

@@ -34,7 +34,7 @@ MOST_REQUESTS = {"opening": 60, "storing": 300}
 """Latest cut in writes and flushes of the disk: since the guest went on, or since the store was opened."""
 _KINDS = ("opening", "storing", "storing", "storing", "clock")
 _FATES: tuple[Fate, ...] = ("lost", "mixed", "mixed", "kept")
-_PATIENCE_S = 90.0
+_PATIENCE_S = 300.0
 _MODULES = ("virtio_pci", "ext4", "crc32c_generic")
 _LATE = ("virtio_blk",)
 _INIT = f"""#!/bin/busybox sh

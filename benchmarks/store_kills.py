@@ -31,7 +31,7 @@ LONGEST_S = 0.4
 WHILE_OPENING_S = 0.1
 """Latest kill after the worker was forked, for one in `OPENING` of them."""
 OPENING = 5
-_PATIENCE_S = 60.0
+_PATIENCE_S = 300.0
 
 
 @dataclass(frozen=True)

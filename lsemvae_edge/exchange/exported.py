@@ -104,9 +104,13 @@ def of(stored: Stored, *, site: str = "", synthetic: bool = False) -> Exported:
     for amendment in stored.amendments:
         study_id = str(amendment.facts.get("study_id", study_id))
     simulated = synthetic or (attempt.record is not None and attempt.record.origin in SIMULATED_ORIGINS)
-    record = attempt.record
-    if record is not None and simulated and record.origin not in SIMULATED_ORIGINS:
-        record = replace(record, origin="demo")
+    record, result = attempt.record, attempt.result
+    if simulated:
+        # Also what says "live" of itself is marked by writers that know of the origin alone.
+        if record is not None and record.origin not in SIMULATED_ORIGINS:
+            record = replace(record, origin="demo")
+        if result is not None and result.record.origin not in SIMULATED_ORIGINS:
+            result = replace(result, record=replace(result.record, origin="demo"))
     stored_at = datetime.fromisoformat(entry.at) if entry.at else None
     return Exported(
         study_id=study_id,
@@ -115,7 +119,7 @@ def of(stored: Stored, *, site: str = "", synthetic: bool = False) -> Exported:
         number=attempt.number,
         detail=attempt.detail,
         record=record,
-        result=attempt.result,
+        result=result,
         simulated=simulated,
         started_at=_started_at(record, stored_at, clock_set=entry.clock_set),
         stored_at=stored_at,

@@ -30,7 +30,7 @@ def pdf(stored: Stored, exported: Exported, language: str) -> bytes:
         of=exported.number,
         operator=exported.visit.operator,
         site=exported.site,
-        head=f"{exported.seq}:{exported.hash}",
+        head=str(stored.entry.head),
         reprint=True,
     )
     return render(exported.result, exported.record, language=get(language), visit=facts)

@@ -139,13 +139,18 @@ def _row(week: str, recorder: str, entries: "list[Entry]", smallest: int) -> Row
         if entry.facts["ended"] == "screened" and result["outcome"] == INCONCLUSIVE:
             reasons[_reason(result)] += 1
         flags.update(_flags(result))
+    of_outcomes = _shares(outcomes, total, smallest, whole=True)
+    of_reasons = _shares(reasons, total, smallest, whole=True)
+    if of_outcomes[INCONCLUSIVE].count is None:
+        # Reasons are a part of it, and would tell how many at least.
+        of_reasons = dict.fromkeys(of_reasons, Share(None, None))
     return Row(
         week,
         recorder,
         total,
         tuple(sorted(models)),
-        _shares(outcomes, total, smallest, whole=True),
-        _shares(reasons, total, smallest, whole=True),
+        of_outcomes,
+        of_reasons,
         _shares(flags, total, smallest, whole=False),
     )
 

@@ -44,6 +44,13 @@ _NAMES = {
     "tr_velocity_m_s": "The velocity of the tricuspid regurgitation",
     "rvsp_mmhg": "RVSP",
 }
+_SHORT = {
+    "mpap_mmhg": ("mPAP", "mmHg"),
+    "pawp_mmhg": ("PAWP", "mmHg"),
+    "pvr_wu": ("PVR", "WU"),
+    "tr_velocity_m_s": ("TR velocity", "m/s"),
+    "rvsp_mmhg": ("RVSP", "mmHg"),
+}
 # How many of the value's own unit one of this unit is.
 _UNITS: dict[str, dict[str, float]] = {
     "mmhg": {"mmhg": 1.0, "kpa": 7.50062},
@@ -209,6 +216,25 @@ def from_facts(facts: Mapping[str, Any]) -> OverRead | Echo | Catheter:
         return from_dict(kind, dict(facts), "The finding")
     except BundleError as error:
         raise BadInputError(error.message, "Enter it again.") from error
+
+
+def described(finding: OverRead | Echo | Catheter) -> str:
+    """Return a finding in a line, for people."""
+    if isinstance(finding, OverRead):
+        note = f"; {finding.note}" if finding.note else ""
+        read = f"pattern {finding.pattern}, rhythm {finding.rhythm}, quality {finding.quality}"
+        return f"{finding.reader} reads: {read}{note}"
+    values = asdict(finding)
+    told = [
+        f"{name} {values[field]:g} {unit}" for field, (name, unit) in _SHORT.items() if values.get(field) is not None
+    ]
+    if isinstance(finding, Echo) and finding.rv_dilated is not None:
+        told.append(f"right ventricle {'' if finding.rv_dilated else 'not '}dilated")
+    side = "after" if finding.days >= 0 else "before"
+    exactly = "" if finding.precision == "day" else f", known to the {finding.precision}"
+    return (
+        f"{type(finding).__name__.lower()}: {', '.join(told)}; {abs(finding.days)} days {side} the recording{exactly}"
+    )
 
 
 def over_read(

@@ -238,7 +238,7 @@ def pause_s(code: str) -> float:
     found = _pause(_plain(code))
     if found is None or found.wrong < FREE_TRIES:
         return 0.0
-    length_s = min(FIRST_PAUSE_S * 2 ** min(found.wrong - FREE_TRIES, 10), LONGEST_PAUSE_S)
+    length_s = min(FIRST_PAUSE_S * 2.0 ** min(found.wrong - FREE_TRIES, 10), LONGEST_PAUSE_S)
     boot, now_s = _since_start()
     return max(0.0, length_s - (now_s - found.at_s if found.boot == boot else now_s))
 

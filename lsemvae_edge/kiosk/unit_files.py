@@ -4,6 +4,7 @@ import os
 import re
 import shutil
 import sys
+from contextlib import suppress
 from importlib import resources
 from pathlib import Path
 
@@ -20,6 +21,8 @@ TEMPLATES = {
 COMPOSITORS = ("cage",)
 SOFTWARE = Path("/opt/lsemvae-edge/current/bin/lsemvae-edge")
 """Where updates put the software; a unit that names it needs no change after one."""
+SETTINGS = Path("/var/lib/lsemvae-edge/.config/lsemvae-edge/kiosk.json")
+"""Of the user that the units name."""
 CREDENTIAL = "lsemvae-edge-passphrase"
 _INSTALL = "Run `lsemvae-edge kiosk units --install` as root."
 _VARYING = ("ExecStart=", "LoadCredential=", "IPAddressDeny=", "IPAddressAllow=")
@@ -100,7 +103,8 @@ def write(files: dict[Path, str], root: Path) -> list[Path]:
             draft.chmod(0o644)
             draft.replace(path)
         except OSError as error:
-            draft.unlink(missing_ok=True)
+            with suppress(OSError):
+                draft.unlink()
             raise UsageError(
                 f"{path} cannot be written: {error.strerror}.", "Run it as root, or name --out."
             ) from error

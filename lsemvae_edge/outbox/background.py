@@ -91,6 +91,11 @@ class Outbox:
         Randomness, and seconds that only grow.
     send : callable
         One pass.
+
+    Attributes
+    ----------
+    changed : callable or None
+        May be set before `start`.
     """
 
     def __init__(
@@ -103,7 +108,8 @@ class Outbox:
         clock: Callable[[], float] = time.monotonic,
         send: Callable[..., Report] = send,
     ) -> None:
-        self._open_store, self._destination, self._changed = open_store, destination, changed
+        self.changed = changed
+        self._open_store, self._destination = open_store, destination
         self._backoff, self._clock, self._send = Backoff(draw), clock, send
         self._stop, self._woken = threading.Event(), threading.Event()
         self._last: frozenset[int] = frozenset()
@@ -168,5 +174,5 @@ class Outbox:
 
     def _tell(self, status: Status) -> None:
         different, self._status = status != self._status, status
-        if different and self._changed is not None:
-            self._changed(status)
+        if different and self.changed is not None:
+            self.changed(status)

@@ -6,6 +6,7 @@ import re
 import ssl
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 from urllib.parse import SplitResult, urlsplit
 
 from lsemvae_edge.container import open_plain
@@ -150,3 +151,41 @@ class Destination:
         if any(mark.isspace() or not mark.isprintable() for mark in self.url) or not self.url.isascii():
             raise UsageError("The FHIR server's address holds signs that none has.", _FIX_URL)
         return parts
+
+
+class Server(Protocol):
+    """What a kiosk's settings say of a FHIR server."""
+
+    @property
+    def url(self) -> str:
+        """Base address."""
+
+    @property
+    def token_file(self) -> str | None:
+        """File with a bearer token."""
+
+    @property
+    def ca_file(self) -> str | None:
+        """Certificate of the one authority that is believed."""
+
+
+def destination_of(server: Server, site: str = "") -> Destination:
+    """Return the destination that a kiosk's settings describe.
+
+    Parameters
+    ----------
+    server : Server
+    site : str
+        Name of the place within which study ids are unique.
+
+    Raises
+    ------
+    UsageError
+        See `Destination`.
+    """
+    return Destination(
+        server.url,
+        token_file=None if server.token_file is None else Path(server.token_file),
+        ca_file=None if server.ca_file is None else Path(server.ca_file),
+        site=site,
+    )

@@ -132,6 +132,7 @@ def test_the_list_is_narrowed(cli, store, append, screened):
     assert seqs("--limit", "1") == [4]
     assert seqs("--since", "2020-01-01") == [4, 3, 2]
     assert seqs("--since", "2999-01-01") == []
+    assert cli("records", "list", "--limit", "0")[0] == ExitCode.USAGE
     code, _, err = cli("records", "list", "--since", "soon")
     assert (code, "is no day" in err) == (ExitCode.USAGE, True)
 
@@ -155,7 +156,16 @@ def test_a_record_is_shown_with_all_that_was_said_of_it(cli, store, append, scre
     cli("records", "outcome", "2", "--mpap", "30 mmHg", "--pawp", "10 mmHg", "--days", "12")
     code, out, _ = cli("records", "show", "2")
     assert code == 0
-    for text in (BIMALA, ANNA, screened[1].wording.headline, "wrong card", "reader R1", "mpap mmhg 30.0", "Six 0007"):
+    for text in (
+        BIMALA,
+        ANNA,
+        screened[1].wording.headline,
+        "wrong card",
+        "R1 reads: pattern absent",
+        "mPAP 30 mmHg",
+        "12 days after",
+        "Six 0007",
+    ):
         assert text in out
     _, out, _ = cli("records", "show", "2", "--json")
     (value,) = told(out)
@@ -309,6 +319,17 @@ def test_retention_wipes_what_is_old_and_needs_a_period(cli, store, append, show
     assert [entry.seq for entry in store.attempts()] == [young]
 
 
+def test_retention_leaves_what_the_server_does_not_hold_yet(cli, store, append, showing, tmp_path, monkeypatch):
+    monkeypatch.setenv("LSEMVAE_EDGE_KIOSK", str(tmp_path / "kiosk.json"))
+    url = "https://fhir.example/r4"
+    settings.update(lambda now: replace(now, fhir=settings.FhirServer(url), retention_days=30))
+    with showing(datetime.now(UTC) - timedelta(days=40)):
+        sent, unsent = append(), append()
+        store.acknowledge(url, sent.seq, {"status": 200})
+    assert cli("records", "retain", "--yes")[0] == 0
+    assert [entry.seq for entry in store.attempts()] == [unsent.seq]
+
+
 def test_a_wrong_id_is_corrected_by_the_sites_rules_and_the_first_one_stays(cli, store, append):
     append(ANNA)
     for wrong in (BIMALA[:-1] + "?", ANNA[:-2] + "9" + ANNA[-1], ANNA):
@@ -400,9 +421,11 @@ def test_an_over_read_that_is_none_is_not_stored(cli, store, append, options, co
         ("--mpap", "30 mmHg", "--tr-velocity", "3 m/s", "--days", "3"),
         ("--mpap", "30 mmHg", "--days", "3", "--date", "2026-03-14"),
         ("--mpap", "30 mmHg", "--date", "14.3.2026"),
+        ("--mpap", "30 mmHg", "--date", "2026-W10-1"),
+        ("--mpap", "30 mmHg", "--date", "2026-13"),
         ("--mpap", "300 mmHg", "--days", "3"),
     ],
-    ids=["no value", "no date", "no unit", "two examinations", "two dates", "date", "value"],
+    ids=["no value", "no date", "no unit", "two examinations", "two dates", "date", "week", "month", "value"],
 )
 def test_an_outcome_that_is_unclear_is_not_stored(cli, store, append, options):
     append()
@@ -462,7 +485,7 @@ def test_drift_withholds_small_counts_unless_told(cli, store, append):
     code, out, err = cli("records", "drift")
     assert code == 0
     assert re.search(r"^\d{4}-W\d\d · Six 0007 · 7 attempts", out)
-    assert re.search(r"interrupted +-", out)
+    assert re.search(r"withheld: .*interrupted", out)
     assert "withheld" in err
     _, out, _ = cli("records", "drift", "--all-counts")
     assert re.search(r"interrupted +1 +14 %", out)

@@ -55,12 +55,10 @@ def test_lead_codes_are_those_of_cid_3001(made, making):
 
     (group,) = made(making.record(leads=STANDARD_12)).WaveformSequence
     sources = [channel.ChannelSourceSequence[0] for channel in group.ChannelDefinitionSequence]
-    known = {
-        (code.value, code.scheme_designator): code.meaning
-        for code in map(codes.cid3001.__getattr__, dir(codes.cid3001))
-    }
+    known = {code.value: code.meaning for code in (getattr(codes.cid3001, name) for name in codes.cid3001.dir())}
     for name, source in zip(STANDARD_12, sources, strict=True):
-        assert known[source.CodeValue, source.CodingSchemeDesignator] == source.CodeMeaning
+        assert source.CodingSchemeDesignator == "MDC"
+        assert known[source.CodeValue] == source.CodeMeaning
         assert name in source.CodeMeaning
 
 
@@ -82,7 +80,8 @@ def test_without_calibration_there_is_no_sensitivity_and_it_is_said(made, making
         assert "ChannelSensitivity" not in channel
         assert "ChannelSensitivityUnitsSequence" not in channel
         assert channel.ChannelStatus == "UNCALIBRATED"
-    assert b"mV" not in found.WaveformSequence[0].to_json().encode()
+    definitions = [channel.to_json() for channel in found.WaveformSequence[0].ChannelDefinitionSequence]
+    assert "mV" not in "".join(definitions)
     assert any("no millivolts" in note.UnformattedTextValue for note in found.WaveformAnnotationSequence)
 
 

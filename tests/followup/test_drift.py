@@ -73,6 +73,18 @@ def test_why_there_was_no_answer_and_what_quality_noticed_is_counted_by_name(kep
     }  # fmt: skip
 
 
+def test_where_the_number_without_answer_is_withheld_so_are_its_reasons(kept):
+    (row,) = drift.report(
+        kept(
+            (MONDAY, 9, {"outcome": "inconclusive", "reason": decision.UNFAMILIAR}),
+            (MONDAY, 12, {}),
+            (MONDAY, 2, {"outcome": "present"}),
+        )
+    )
+    assert (row.outcomes["inconclusive"].count, row.outcomes["not_present"].count) == (None, 12)
+    assert {name: share.count for name, share in row.reasons.items()} == {"unfamiliar": None}
+
+
 def test_every_reason_that_a_result_can_have_has_a_name(kept):
     sentences = {
         value

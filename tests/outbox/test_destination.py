@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lsemvae_edge.errors import LsemvaeError, UsageError
-from lsemvae_edge.outbox import Destination, send
+from lsemvae_edge.outbox import Destination, destination_of, send
 from lsemvae_edge.outbox import client as client_module
 
 
@@ -116,6 +116,14 @@ def test_any_text_is_an_address_or_is_refused(url):
     assert made.host
     assert 0 <= made.port < 65536
     assert made.is_local or made.context() is not None
+
+
+def test_a_kiosks_settings_make_a_destination(tmp_path):
+    from lsemvae_edge.kiosk.settings import FhirServer
+
+    found = destination_of(FhirServer("https://fhir.example/r4", "/etc/token", "/etc/ca.pem"), "Jiri")
+    assert found == Destination("https://fhir.example/r4", Path("/etc/token"), Path("/etc/ca.pem"), site="Jiri")
+    assert destination_of(FhirServer("http://127.0.0.1/")) == Destination("http://127.0.0.1/")
 
 
 def test_a_token_that_is_missing_is_refused(one, serve, tmp_path):

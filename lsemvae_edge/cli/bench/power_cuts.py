@@ -39,9 +39,7 @@ def run(options: argparse.Namespace) -> int:
     if options.json:
         print_json(figures)
     else:
-        print(
-            f"{figures['kills']} power cuts on {figures['disks']} disks: {figures['saved']} entries were shown as saved,"
-        )
+        print(f"{figures['kills']} power cuts on {figures['disks']} disks: {figures['saved']} entries shown as saved,")
         print(
             f"{figures['stored_not_yet_shown']} more had been stored; {figures['journals_read_back']} cut-off "
             f"recordings were read back; {len(figures['findings'])} findings"

@@ -26,20 +26,26 @@ def add(parts: Commands) -> None:
     parser.add_argument(
         "--passphrase-file", type=Path, metavar="PATH", help="where the passphrase of the store's key lies at start"
     )
+    parser.add_argument(
+        "--network",
+        action=argparse.BooleanOptionalAction,
+        default=None,
+        help="results go to a server (default: as the kiosk's settings say)",
+    )
     add_json(parser)
     parser.set_defaults(run=run)
 
 
 def run(options: argparse.Namespace) -> int:
     """Write them, and say what comes next."""
-    from lsemvae_edge.kiosk import settings, unit_files
+    from lsemvae_edge.kiosk import unit_files
 
     program = options.program or unit_files.program()
     files = unit_files.filled_in(
         starting=program,
         under=options.compositor,
         passphrase_file=options.passphrase_file,
-        with_network=settings.read().fhir is not None,
+        with_network=_has_server() if options.network is None else options.network,
     )
     root = ETC if options.install else options.out
     if root.exists() and not root.is_dir():
@@ -52,3 +58,19 @@ def run(options: argparse.Namespace) -> int:
     if options.install and not options.json:
         say(_NEXT.format(program=program))
     return int(ExitCode.DONE)
+
+
+def _has_server() -> bool:
+    """Return whether the kiosk sends results; root, who installs units, has other settings than the kiosk's user."""
+    import os
+
+    from lsemvae_edge.kiosk import settings, unit_files
+
+    variable = settings.VARIABLE
+    if variable in os.environ or not unit_files.SETTINGS.exists():
+        return settings.read().fhir is not None
+    os.environ[variable] = str(unit_files.SETTINGS)
+    try:
+        return settings.read().fhir is not None
+    finally:
+        del os.environ[variable]

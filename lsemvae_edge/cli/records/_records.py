@@ -129,7 +129,7 @@ def ended(entry: "Entry") -> str:
     if entry.facts["ended"] == "screened":
         outcome = str(entry.facts["result"]["outcome"])
         return _OUTCOMES.get(outcome, outcome)
-    return {"refused": "refused by quality"}.get(entry.facts["ended"], entry.facts["ended"])
+    return "refused by quality" if entry.facts["ended"] == "refused" else str(entry.facts["ended"])
 
 
 def since(text: str) -> datetime:

@@ -90,5 +90,6 @@ def run_clock(options: argparse.Namespace) -> int:
             }
         )
     else:
-        print(f"Corrected the time of {len(corrected)} records of that start by {offset_s:.0f} s")
+        times = [f"record {one.seq}: {_records.when(one)}" for one in reversed(corrected)]
+        print(f"Corrected the time of {len(corrected)} records of that start\n" + "\n".join(times))
     return int(ExitCode.DONE)

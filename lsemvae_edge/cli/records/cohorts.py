@@ -90,15 +90,18 @@ def run_drift(options: argparse.Namespace) -> int:
         print(_title(row))
         if row.attempts is None:
             continue
-        cells = [
-            (f"  {name.replace('_', ' ')}", *_cells(share))
+        named = [
+            (name.replace("_", " "), share)
             for shares in (row.outcomes, row.reasons, row.flags)
             for name, share in sorted(shares.items(), key=lambda item: -(item[1].count or 0))
-            if share.count != 0
         ]
-        print(_records.columns(("", "n", "%", "95 % interval"), cells, right=(1, 2, 3)).partition("\n")[2])
+        cells = [(f"  {name}", *_cells(share)) for name, share in named if share.count]
+        if cells:
+            print(_records.columns(("", "n", "%", "95 % interval"), cells, right=(1, 2, 3)).partition("\n")[2])
+        if withheld := [name for name, share in named if share.count is None]:
+            print(f"  withheld: {', '.join(withheld)}")
     if rows and not options.all_counts:
-        say(f"Counts below {drift.SMALLEST} are withheld as '-', with as many more as would give them away.")
+        say(f"Counts below {drift.SMALLEST} are withheld, and as many more as would give them away.")
     return int(ExitCode.DONE)
 
 
@@ -109,9 +112,8 @@ def _title(row: "Row") -> str:
 
 
 def _cells(share: "Share") -> tuple[str, str, str]:
-    if share.count is None or share.share is None:
-        return ("-", "", "")
     found = share.share
+    assert found is not None
     return (str(share.count), f"{100 * found.value:.0f} %", f"{100 * found.low:.0f} to {100 * found.high:.0f} %")
 
 

@@ -1,6 +1,8 @@
 """``records over-read`` and ``outcome``: what was found out later, appended to a record."""
 
 import argparse
+import re
+from contextlib import suppress
 from datetime import date, datetime
 from typing import TYPE_CHECKING, Any, get_args
 
@@ -12,6 +14,13 @@ from lsemvae_edge.followup import findings
 if TYPE_CHECKING:
     from lsemvae_edge.store import Entry, Store
 
+_DATE = re.compile(r"\d{4}(-\d\d){0,2}")
+# By the length of the text: what completes it, to the middle of its month or year.
+_PRECISIONS: dict[int, tuple[str, findings.Precision | None]] = {
+    10: ("", "day"),
+    7: ("-16", "month"),
+    4: ("-07-02", "year"),
+}
 _CATHETER = {"mpap": "mpap_mmhg", "pawp": "pawp_mmhg", "pvr": "pvr_wu"}
 _ECHO = {"tr_velocity": "tr_velocity_m_s", "rvsp": "rvsp_mmhg"}
 
@@ -113,17 +122,10 @@ def _days(options: argparse.Namespace, entry: "Entry") -> "tuple[int, findings.P
 
 def _date(text: str) -> "tuple[date, findings.Precision]":
     """Read a date; a month stands for its 16th day, a year for the 2nd of July."""
-    parts = text.split("-")
-    try:
-        numbers = [int(part) for part in parts]
-        if len(numbers) == 3:
-            return date(*numbers), "day"
-        if len(numbers) == 2:
-            return date(*numbers, 16), "month"
-        if len(numbers) == 1:
-            return date(*numbers, 7, 2), "year"
-    except (ValueError, TypeError, OverflowError):
-        pass
+    rest, precision = _PRECISIONS.get(len(text), ("", None))
+    if precision is not None and _DATE.fullmatch(text):
+        with suppress(ValueError):
+            return date.fromisoformat(text + rest), precision
     raise UsageError(f"{text!r:.40} is no date.", "Write it as 2026-03-14, 2026-03 or 2026.")
 
 

@@ -3,6 +3,7 @@
 import argparse
 import sys
 from pathlib import Path
+from typing import NoReturn
 
 from lsemvae_edge.cli._common import Commands, print_json, say
 from lsemvae_edge.cli.records import _records
@@ -47,9 +48,10 @@ def _passphrase(options: argparse.Namespace) -> str | None:
         return None
     if options.passphrase_file is not None:
         try:
-            return options.passphrase_file.read_text(encoding="utf-8").split("\n", 1)[0].rstrip("\r") or _none()
+            text: str = options.passphrase_file.read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:
             raise StoreError(f"{options.passphrase_file} cannot be read.", "It is one line of text.") from error
+        return text.split("\n", 1)[0].rstrip("\r") or _none()
     if not sys.stdin.isatty():
         raise UsageError("Nobody can be asked here for a passphrase.", "Name a file with --passphrase-file.")
     from getpass import getpass
@@ -60,5 +62,5 @@ def _passphrase(options: argparse.Namespace) -> str | None:
     return passphrase or _none()
 
 
-def _none() -> str:
+def _none() -> NoReturn:
     raise UsageError("The passphrase is empty; the key is unchanged.", "Choose several words that nobody guesses.")

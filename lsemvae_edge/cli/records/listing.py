@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from lsemvae_edge.cli._common import Commands, print_json, say
 from lsemvae_edge.cli.records import _records
-from lsemvae_edge.errors import ExitCode
+from lsemvae_edge.errors import ExitCode, UsageError
 
 if TYPE_CHECKING:
     from lsemvae_edge.store import Entry, Stored
@@ -32,11 +32,17 @@ def add(parts: Commands) -> None:
 
 def run_list(options: argparse.Namespace) -> int:
     """List attempts without their signals."""
+    if options.limit is not None and options.limit < 1:
+        raise UsageError(f"A list of {options.limit} records is none.", "Name 1 or more with --limit.")
     from lsemvae_edge.study_id import normalise
 
     study_id = None if options.study_id is None else normalise(options.study_id)
     with _records.opened(options) as store:
-        found, damage = _records.gathered(store.attempts(study_id=study_id, visit=options.visit, wiped=True))
+        # A limit counts what is listed; of a day that is known afterwards.
+        limit = options.limit if options.since is None else None
+        found, damage = _records.gathered(
+            store.attempts(study_id=study_id, visit=options.visit, wiped=True, limit=limit)
+        )
     entries = _records.after(found, options.since)[: options.limit]
     code = int(ExitCode.DONE)
     if damage is not None:
@@ -172,11 +178,12 @@ def _said(entry: "Entry") -> dict[str, Any]:
 
 
 def _told(entry: "Entry") -> str:
-    facts = {name: value for name, value in entry.facts.items() if name not in ("seq", "schema")}
-    inner = next((value for value in facts.values() if isinstance(value, dict)), None)
-    shown = {**{name: value for name, value in facts.items() if not isinstance(value, dict)}, **(inner or {})}
-    return "; ".join(
-        f"{name.replace('_', ' ')} {value}"
-        for name, value in shown.items()
-        if name != "schema" and value not in (None, "")
-    )
+    from lsemvae_edge import followup
+
+    facts = entry.facts
+    if entry.damaged:
+        return "damaged"
+    if "study_id" in facts:
+        return f"by {facts['operator']}: study id {facts['before']} became {facts['study_id']}; {facts['reason']}"
+    finding = followup.from_facts(facts.get("reading") or facts["finding"])
+    return f"by {facts['operator']}: {followup.described(finding)}"

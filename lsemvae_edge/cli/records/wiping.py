@@ -55,10 +55,11 @@ def run_wipe(options: argparse.Namespace) -> int:
 
 
 def run_retain(options: argparse.Namespace) -> int:
-    """Wipe by age; records of a clock that was not set have none, and stay."""
+    """Wipe by age; records without a time stay, and so do those that the FHIR server does not hold yet."""
     from lsemvae_edge.kiosk import settings
 
-    days = settings.read().retention_days if options.older_than is None else options.older_than
+    found = settings.read()
+    days = found.retention_days if options.older_than is None else options.older_than
     if days is None:
         raise UsageError(
             "No retention period is set.", "Name one with --older-than DAYS, or set `retention_days` of the kiosk."
@@ -67,7 +68,8 @@ def run_retain(options: argparse.Namespace) -> int:
         raise UsageError(f"A retention period of {days} days is none.", "Name one day or more.")
     with _records.opened(options) as store:
         _records.confirmed(f"Wipe all records older than {days} days for good?", "WIPE", yes=options.yes)
-        wiped = store.retain(days, operator=_records.who())
+        unsent_to = None if found.fhir is None else found.fhir.url
+        wiped = store.retain(days, operator=_records.who(), unsent_to=unsent_to)
     if options.json:
         print_json({"schema": "lsemvae-edge/retained/1", "older_than_days": days, "wiped": wiped})
     else:

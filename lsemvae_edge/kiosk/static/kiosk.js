@@ -28,6 +28,8 @@ class Kiosk {
     this.shown = "";
     this.isBusy = false;
     this.hint = null;
+    /** What is typed or chosen on a screen and not sent yet; it outlives a change of language, and no screen. */
+    this.draft = {};
     this.bar = new Bar(place.bar, this);
     this.link = new Link({
       state: (state) => this.take(state),
@@ -77,8 +79,11 @@ class Kiosk {
     this.bar.update(state);
     const isNew = this.shown !== made;
     if (isNew) {
-      if (!this.shown.startsWith(`${state.server}\n${state.screen}\n`)) this.hint = null;
       this.leave();
+      if (!this.shown.startsWith(`${state.server}\n${state.screen}\n`)) {
+        this.hint = null;
+        this.draft = {};
+      }
       const make = SCREENS[state.screen];
       this.screen = make(state, this);
       place.stage.replaceChildren(this.screen.element);
@@ -112,10 +117,12 @@ class Kiosk {
     this.leave();
     this.shown = "";
     this.hint = null;
+    this.draft = {};
     place.bar.replaceChildren();
     this.bar.made = "";
     for (const each of [place.stage, place.bar, place.message]) reveal(each, false);
     place.message.replaceChildren();
+    delete place.message.dataset.shown;
     const [what, next] = WORDS[why];
     const words = [el("p", { class: "curtain-what", text: t(what) }), el("p", { class: "curtain-next", text: t(next) })];
     if (language() !== "en") words.push(el("p", { class: "curtain-english", lang: "en", text: `${what} ${next}` }));

@@ -230,7 +230,11 @@ class Kiosk(App[None]):
         columns = layout.dots_across(traces.size.width, self._cells)
         if recording["id"] != self._recording or columns != self._sweep.columns:
             self._sweep, self._recording, self._sample_s = Sweep(columns), recording["id"], 0.0
-        found = self._station.traces(self._sweep.next)
+        try:
+            found = self._station.traces(self._sweep.next)
+        except Exception:  # noqa: BLE001
+            # Whatever broke: without new samples the traces turn grey.
+            found = None
         if found is not None and found.signal_mv.size:
             leads, signal_mv = view.six_leads(found)
             if self._sweep.add(self._recording, found, leads, signal_mv):

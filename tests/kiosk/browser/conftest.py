@@ -90,12 +90,15 @@ def page(kiosk, page_of, recorder):
     page = page_of(kiosk)
     test = page.get_by_test_id
     page.locator("[data-screen]").wait_for()
-    for name in ("next", "cancel"):
-        if test(name).first.is_visible():
-            test(name).first.click()
-    if test("screen-locked").is_visible():
-        page.keyboard.type(PINS["ASHA1"])
-        page.keyboard.press("Enter")
+    for _ in range(4):
+        screen = page.locator("[data-screen]").get_attribute("data-screen")
+        if screen in ("waiting", "sign_in"):
+            break
+        if screen == "locked":
+            page.keyboard.type(PINS["ASHA1"] + "\n")
+        else:
+            test("next").or_(test("cancel")).or_(test("back")).first.click()
+        page.locator(f"[data-screen={screen}]").wait_for(state="detached")
     kiosk_browser.to_waiting(page, "ASHA1", PINS["ASHA1"])
     return page
 

@@ -241,6 +241,12 @@ def fake() -> type[FakeStation]:
 
 
 @pytest.fixture
+def screens() -> list[str]:
+    """Names of all screens."""
+    return list(SCREENS)
+
+
+@pytest.fixture
 def state_of():
     """Function that returns the state of a screen in a language."""
 

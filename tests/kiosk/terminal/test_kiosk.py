@@ -103,33 +103,32 @@ def test_the_whole_flow_by_keys_alone(drive):
     ]
 
 
-def test_every_screen_fits_without_overflow(drive, screen, code):
+def test_every_screen_fits_without_overflow_under_a_band(drive, screens, code):
     async def way(kiosk):
-        if kiosk.station.state()["recording"]:
-            kiosk.station.samples = 700
+        kiosk.station.samples = 700
+        for name in screens:
+            kiosk.station.show(name, band=BAND)
             await kiosk.settle()
-        main = kiosk.app.query_one("#main")
-        assert main.virtual_size.height <= main.size.height + 0
-        shown = [part for part in kiosk.app.query("Static, Input") if part.display]
-        for part in shown:
-            assert part.region.bottom <= HEIGHT, part
-            assert part.region.right <= WIDTH, part
-            assert part.size.height > 0, part
-        menu = kiosk.app.query_one("#menu", Static)
-        if menu.display:
-            assert menu.region.bottom <= kiosk.app.query_one("#foot").region.y
+            assert kiosk.app._screen_was[0] == kiosk.station.state()["screen"]
+            band = kiosk.app.query_one("#band", Static)
+            assert band.display
+            assert band.styles.background.hex == "#B00020"
+            main = kiosk.app.query_one("#main")
+            assert main.virtual_size.height <= main.size.height, name
+            for part in kiosk.app.query("Static, Input"):
+                if part.display:
+                    assert part.region.bottom <= HEIGHT, (name, part)
+                    assert part.region.right <= WIDTH, (name, part)
+                    assert part.size.height > 0, (name, part)
+            foot = kiosk.app.query_one("#foot", Static)
+            assert foot.region.y == HEIGHT - 1
+            for part in ("#menu", "#contact", "#body", "#entry"):
+                shown = kiosk.app.query_one(part)
+                assert not shown.display or shown.region.bottom <= foot.region.y, (name, part)
+            if name == "recording":
+                assert kiosk.app.query_one("#traces").size.height >= 12
 
-    drive(way, screen, language=code, band=BAND)
-
-
-def test_the_band_of_a_demonstration_stands_on_every_screen(drive, screen):
-    async def way(kiosk):
-        band = kiosk.app.query_one("#band", Static)
-        assert band.display
-        assert BAND in kiosk.text("band")
-        assert band.styles.background.hex == "#B00020"
-
-    drive(way, screen, band=BAND)
+    drive(way, language=code)
 
 
 def test_without_a_demonstration_there_is_no_band(drive):
@@ -215,7 +214,9 @@ def test_a_station_that_says_nothing_blanks_what_is_clinical(drive, monkeypatch,
     drive(way, screen_)
 
 
-def test_a_scan_on_the_waiting_screen_begins_with_that_person(drive):
+def test_a_scan_on_the_waiting_screen_begins_with_that_person(drive, monkeypatch):
+    monkeypatch.setattr(kiosk_app, "SCAN_S", 10.0)
+
     async def way(kiosk):
         await kiosk.type("KTM0042Q")
         await kiosk.settle()
@@ -224,7 +225,9 @@ def test_a_scan_on_the_waiting_screen_begins_with_that_person(drive):
 
 
 @pytest.mark.parametrize("screen_", ["result", "recording", "repeat_or_other", "same_person", "about"])
-def test_a_scan_where_none_is_expected_does_nothing(drive, screen_):
+def test_a_scan_where_none_is_expected_does_nothing(drive, monkeypatch, screen_):
+    monkeypatch.setattr(kiosk_app, "SCAN_S", 10.0)
+
     async def way(kiosk):
         await kiosk.type("KTM0042Q")
         assert words.SCAN_NOT_HERE in kiosk.text("message")

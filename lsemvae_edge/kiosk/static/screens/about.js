@@ -7,12 +7,14 @@ import { acts, choice, screen } from "./parts.js";
 
 /** Consent, age band, pacemaker. */
 export function about(state, kiosk) {
-  const answers = {};
+  const draft = kiosk.draft;
+  draft.at ??= 0;
+  draft.answers ??= {};
+  const answers = draft.answers;
   const place = el("div", { class: "question" });
   const steps = el("p", { class: "steps" });
   const made = screen("about", { title: "", content: [place] });
   made.heading.after(steps);
-  let at = 0;
   const questions = [
     {
       asks: t("Does the person agree to the recording?"),
@@ -43,9 +45,9 @@ export function about(state, kiosk) {
     },
   ];
   const ask = () => {
-    const { asks, name, choices } = questions[at];
+    const { asks, name, choices } = questions[draft.at];
     made.heading.textContent = asks;
-    steps.textContent = t("Question {n} of {of}", { n: at + 1, of: questions.length });
+    steps.textContent = t("Question {n} of {of}", { n: draft.at + 1, of: questions.length });
     const buttons = choices.map(([value, label, symbol]) =>
       choice(label, () => answer(name, value), { symbol, "data-testid": `${name}-${String(value).replaceAll(" ", "-")}` }),
     );
@@ -55,8 +57,8 @@ export function about(state, kiosk) {
   const answer = (name, value) => {
     answers[name] = value;
     if (name === "consent" && !value) refuse();
-    else if (at < questions.length - 1) {
-      at += 1;
+    else if (draft.at < questions.length - 1) {
+      draft.at += 1;
       ask();
     } else kiosk.act("about", answers);
   };
@@ -67,11 +69,12 @@ export function about(state, kiosk) {
   };
   const back = () => {
     if (answers.consent === false) answers.consent = undefined;
-    else if (at === 0) return kiosk.act("back");
-    else at -= 1;
+    else if (draft.at === 0) return kiosk.act("back");
+    else draft.at -= 1;
     return ask();
   };
   made.heading.before(backButton(back));
-  ask();
+  if (answers.consent === false) refuse();
+  else ask();
   return { ...made, escape: back };
 }

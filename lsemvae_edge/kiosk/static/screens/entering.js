@@ -37,7 +37,9 @@ export function identify(state, kiosk) {
     label: t("Study id"),
     done: t("Continue"),
     enter: (text) => kiosk.act("identify", { text }),
+    longest: 64,
   });
+  pad.field.value = kiosk.draft.text || "";
   const made = screen("identify", { title: t("Type or scan the study id"), content: [pad.element] });
   const back = () => kiosk.act("back");
   made.heading.before(backButton(back));
@@ -47,6 +49,9 @@ export function identify(state, kiosk) {
     typing: pad.press,
     escape: back,
     refused: () => pad.field.select(),
+    close: () => {
+      kiosk.draft.text = pad.field.value;
+    },
   };
 }
 

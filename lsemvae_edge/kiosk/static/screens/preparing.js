@@ -65,18 +65,17 @@ export function hold(state, kiosk) {
   made.heading.dataset.testid = "hold-words";
   made.heading.setAttribute("aria-live", "polite");
   const pictures = steps.map(([name, says]) => drawing(name, says));
-  let at = 0;
-  let isChosen = false;
-  const show = (index, chosen) => {
-    at = index;
-    isChosen ||= chosen;
-    picture.replaceChildren(pictures[at]);
-    say(made.heading, steps[at][1]);
-    tabs.forEach((tab, each) => tab.setAttribute("aria-current", each === at ? "step" : "false"));
+  const draft = kiosk.draft;
+  const show = (index, isChosen) => {
+    draft.at = index;
+    draft.isChosen ||= isChosen;
+    picture.replaceChildren(pictures[index]);
+    say(made.heading, steps[index][1]);
+    tabs.forEach((tab, each) => tab.setAttribute("aria-current", each === index ? "step" : "false"));
   };
-  show(0, false);
+  show(draft.at || 0, false);
   const ticking = setInterval(() => {
-    if (!isChosen && document.visibilityState === "visible") show((at + 1) % steps.length, false);
+    if (!draft.isChosen && document.visibilityState === "visible") show((draft.at + 1) % steps.length, false);
   }, STEP_MS);
   const back = () => kiosk.act("back");
   made.heading.before(backButton(back));

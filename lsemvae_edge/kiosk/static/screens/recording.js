@@ -40,7 +40,7 @@ export function recording(state, kiosk) {
         "div",
         { class: "side" },
         el("div", { class: "contacts", role: "status", "data-testid": "contacts" }, ...contacts.map((one) => one.chip)),
-        el("div", { class: "gathered" }, seconds, progress, extra),
+        el("div", { class: "gathered" }, seconds, progress),
         el(
           "div",
           { class: "side-actions" },
@@ -50,6 +50,7 @@ export function recording(state, kiosk) {
       ),
     ],
   });
+  made.heading.after(extra);
   made.heading.setAttribute("aria-live", "polite");
   made.heading.dataset.testid = "instruction";
   let traces = null;

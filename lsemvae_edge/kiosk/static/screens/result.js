@@ -109,6 +109,7 @@ export function retry(state, kiosk) {
 /** The recording gave up. */
 export function failed(state, kiosk) {
   const message = state.message || {};
+  const hasAttempts = !state.visit || state.visit.attempt < state.visit.of;
   const made = screen("failed", {
     title: message.message || t("The recording has stopped."),
     content: [
@@ -116,10 +117,16 @@ export function failed(state, kiosk) {
       el("p", { class: "kept", text: t("There is no result. What was recorded is kept.") }),
     ],
     actions: [
-      acts(kiosk, "next", t("Next person"), { symbol: "next" }),
-      acts(kiosk, "retry", t("Record again"), { kind: "primary", symbol: "again", "data-focus": true }, {
-        electrodes_confirmed: false,
+      acts(kiosk, "next", t("Next person"), {
+        symbol: "next",
+        kind: hasAttempts ? "plain" : "primary",
+        "data-focus": !hasAttempts,
       }),
+      hasAttempts
+        ? acts(kiosk, "retry", t("Record again"), { kind: "primary", symbol: "again", "data-focus": true }, {
+            electrodes_confirmed: false,
+          })
+        : null,
     ],
   });
   made.heading.prepend(icon("warning"));

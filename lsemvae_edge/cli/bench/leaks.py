@@ -1,0 +1,55 @@
+"""``bench leaks``: nothing that a kiosk leaves on its disk tells a study id or a waveform."""
+
+import argparse
+from pathlib import Path
+
+from lsemvae_edge.cli._common import Commands, add_json, print_json, say
+from lsemvae_edge.errors import BadInputError, ExitCode, StoreError, UsageError
+
+
+def add(parts: Commands) -> None:
+    """Describe the command."""
+    parser = parts.add_parser(
+        "leaks",
+        help="search what a kiosk leaves on its disk for a study id and a waveform",
+        description="Without --study-id and --recording a kiosk is let work, and killed; then all it left is searched.",
+    )
+    parser.add_argument("path", nargs="*", type=Path, help="also search these: a browser's profile, a spool")
+    parser.add_argument("--study-id", metavar="ID", help="search the paths alone, for this study id")
+    parser.add_argument("--recording", type=Path, metavar="FILE", help="search the paths alone, for this recording")
+    parser.add_argument("--out", type=Path, help="also write a result file")
+    add_json(parser)
+    parser.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Search, and print what was found."""
+    from lsemvae_edge.benchmarks import leaks, proof
+
+    if missing := [str(path) for path in options.path if not path.exists()]:
+        raise BadInputError(f"There is no {missing[0]}.", "Name a file or a folder that exists.")
+    if options.study_id or options.recording:
+        if not options.path:
+            raise UsageError("There is nothing to search.", "Name the folders.")
+        from lsemvae_edge import formats
+
+        needles = leaks.needles_of_id(options.study_id) if options.study_id else {}
+        if options.recording:
+            needles |= leaks.needles_of_record(formats.read(options.recording))
+        figures = leaks.look(options.path, needles)
+    else:
+        figures = leaks.measure(say, options.path)
+    if options.out:
+        proof.write(options.out, "leaks", figures)
+    if options.json:
+        print_json(figures)
+    else:
+        print(
+            f"{figures['files']} files, {figures['bytes']} bytes searched for {figures['forms']} forms: "
+            f"{len(figures['findings'])} findings; {len(figures['control_missed'])} planted forms missed; "
+            f"swap: {', '.join(figures['swap']) or 'none'}"
+        )
+    if figures["findings"] or figures["control_missed"]:
+        first = (figures["findings"] or figures["control_missed"])[0]
+        raise StoreError(f"The search did not pass: {first}", "See `findings` and `control_missed` in the result.")
+    return int(ExitCode.DONE)
