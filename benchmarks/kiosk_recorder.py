@@ -1,7 +1,7 @@
 """A recorder without hardware for a kiosk in another process, which does on the word what recorders do at times.
 
-Run as ``python -m lsemvae_edge.benchmarks.kiosk_recorder [FILE]``; it prints one line of JSON, and then takes a line each:
-``off RA``, ``off RA LA``, ``contact``, ``silent``, ``on``.
+Run as ``python -m lsemvae_edge.benchmarks.kiosk_recorder [FILE]``; it prints one line of JSON, and then takes
+one a line: ``off RA``, ``off RA LA``, ``contact``, ``silent``, ``on``.
 """
 
 import asyncio

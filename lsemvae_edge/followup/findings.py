@@ -11,7 +11,6 @@ from types import MappingProxyType
 from typing import Any, Literal
 
 from lsemvae_edge.errors import BadInputError, BundleError
-from lsemvae_edge.spec import from_dict
 
 OVER_READ_SCHEMA = "lsemvae-edge/over-read/1"
 ECHO_SCHEMA = "lsemvae-edge/echo/1"
@@ -209,6 +208,8 @@ def from_facts(facts: Mapping[str, Any]) -> OverRead | Echo | Catheter:
     BadInputError
         If it is of an unknown schema, or not what that schema says.
     """
+    from lsemvae_edge.spec import from_dict
+
     kind = _KINDS.get(str(facts.get("schema")))
     if kind is None:
         raise BadInputError("The finding is of an unknown kind.", "Update lsemvae-edge.")

@@ -223,10 +223,9 @@ def _outcome(found: dict[str, Any]) -> str:
     issues = found.get("issue")
     first = issues[0] if isinstance(issues, list) and issues and isinstance(issues[0], dict) else {}
     details = first.get("details")
-    words = (
-        first.get("diagnostics") or (details.get("text") if isinstance(details, dict) else None) or first.get("code")
-    )
-    line = " ".join("".join(mark if mark.isprintable() else " " for mark in str(words or "no reason given")).split())
+    told = details.get("text") if isinstance(details, dict) else None
+    words = str(told or first.get("diagnostics") or first.get("code") or "no reason given")
+    line = " ".join("".join(sign if sign.isprintable() else " " for sign in words).split())
     return f"{line[:_MAX_TOLD].rstrip('.')}."
 
 

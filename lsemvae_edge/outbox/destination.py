@@ -148,7 +148,7 @@ class Destination:
             _ = parts.port
         except ValueError as error:
             raise UsageError("The FHIR server's address is none.", _FIX_URL) from error
-        if any(mark.isspace() or not mark.isprintable() for mark in self.url) or not self.url.isascii():
+        if any(sign.isspace() or not sign.isprintable() for sign in self.url) or not self.url.isascii():
             raise UsageError("The FHIR server's address holds signs that none has.", _FIX_URL)
         return parts
 

@@ -96,6 +96,12 @@ def render(
         return bytes(page.page.output())
 
 
+def prepare(language: Language) -> None:
+    """Make a language's fonts ready, so that its first page does not wait for them; takes seconds for Devanagari."""
+    for weight in (fonts.REGULAR, fonts.BOLD):
+        fonts.instance(weight, " ".join(language.strings.values()))
+
+
 def _all_text(result: ScreeningResult, language: Language, visit: VisitFacts | None) -> str:
     """Return every text that may be on the page, for the choice of glyphs."""
     wording, record, model = result.wording, result.record, result.model
@@ -120,7 +126,9 @@ def _draw_verdict(page: Sheet, result: ScreeningResult) -> None:
     top_mm, bottom_mm = 13.0, PAPER_MM[1] - 4
     left_mm, width_mm = MARGIN_MM + 5, PAPER_MM[2] - 5
     headline, advice = one_line(wording.headline), one_line(wording.advice)
-    notes = "\n".join(language.sentence(one_line(note)) for note in wording.notes)
+    # Two languages need the lines that one has for its notes.
+    between = "\n" if language.is_reviewed else "  "
+    notes = between.join(language.sentence(one_line(note)) for note in wording.notes)
     page.write(language(TITLE), left_mm, top_mm, width_mm, 9, bold=True, colour=_SLATE)
     y_mm = top_mm + 3.6
     if language.is_reviewed:
@@ -134,7 +142,7 @@ def _draw_verdict(page: Sheet, result: ScreeningResult) -> None:
         share_mm = 0.42 * (bottom_mm - y_mm)
         y_mm += page.fit(language.sentence(advice), left_mm, y_mm, width_mm, share_mm, (11, 10, 9, 8, 7)) + 0.2
         y_mm += page.fit(advice, left_mm, y_mm, width_mm, 0.6 * share_mm, (9, 8, 7, 6), colour=_SLATE) + 0.4
-        sizes_pt = (8, 7.5, 7, 6.5, 6, 5.5, 5)
+        sizes_pt = (8, 7.5, 7, 6.5, 6, 5.5)
     y_mm += page.fit(notes, left_mm, y_mm, width_mm, bottom_mm - y_mm, sizes_pt, colour=_QUIET)
     page.page.set_fill_color(*(_AMBER if result.outcome == "present" else _SLATE))
     page.page.rect(MARGIN_MM, top_mm + 0.5, 1.6, y_mm - top_mm, style="F")
@@ -185,9 +193,9 @@ def _draw_side(page: Sheet, result: ScreeningResult, visit: VisitFacts | None) -
         page.write(lead, _SIDE_LEFT_MM, y_mm, 10, 8, bold=True)
         size_pt = page.fit_line(origin, 17, (8, 7, 6, 5))
         page.write(origin, _SIDE_LEFT_MM + 10, y_mm, 20, size_pt, colour=_QUIET)
-        height_mm = page.fit(
-            verdict, _SIDE_LEFT_MM + 27, y_mm, _SIDE_WIDTH_MM - 27, 8, (8, 7, 6), colour=_RED if poor else _INK
-        )
+        sizes_pt = (8, 7, 6) if language.is_reviewed else (8, 7, 6, 5.5, 5, 4.5)
+        colour = _RED if poor else _INK
+        height_mm = page.fit(verdict, _SIDE_LEFT_MM + 27, y_mm, _SIDE_WIDTH_MM - 27, 8, sizes_pt, colour=colour)
         y_mm += max(height_mm, 4.0)
     y_mm = _section(page, language("Model"), y_mm + 3)
     rows = [

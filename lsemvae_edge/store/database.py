@@ -94,6 +94,17 @@ class Database:
             yield self._connection
 
     @contextmanager
+    def snapshot(self) -> Iterator[None]:
+        """Read one moment of the store, whatever other programs write meanwhile."""
+        with self._lock, self._told():
+            self._connection.execute("BEGIN")
+            try:
+                yield
+            finally:
+                if self._connection.in_transaction:
+                    self._connection.execute("ROLLBACK")
+
+    @contextmanager
     def writing(self) -> Iterator[sqlite3.Connection]:
         """Give the connection within a transaction: all of it is on the disk afterwards, or none.
 

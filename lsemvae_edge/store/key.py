@@ -95,11 +95,11 @@ class StoreKey:
                 f"The key {path} needs a passphrase.",
                 "Name a file that holds it in LSEMVAE_EDGE_PASSPHRASE_FILE, or start the command in a terminal.",
             )
-        cost = [found.get(name) for name in ("n", "r", "p")]
-        if not all(isinstance(value, int) and 0 < value <= 2**20 for value in cost):
+        cost = [value for name in ("n", "r", "p") if isinstance(value := found.get(name), int) and 0 < value <= 2**20]
+        if len(cost) != 3:
             raise _damaged(path)
         try:
-            derived = _derived(passphrase, _hex(found, "salt", path), *cost)
+            derived = _derived(passphrase, _hex(found, "salt", path), cost[0], cost[1], cost[2])
             return cls(unseal(derived, _hex(found, "sealed", path), _BOUND))
         except BrokenSealError as error:
             raise StoreError(f"That is not the passphrase of the key {path}.", "Type it again.") from error

@@ -107,6 +107,10 @@ class Store:
         self._shelf.close()
         self._log.database.close()
 
+    def again(self) -> "Store":
+        """Open the same store once more, with a connection of its own, for another thread that works for long."""
+        return Store.open(self.folder, self._log.key)
+
     def append(self, attempt: Attempt) -> Entry:
         """Store an attempt; its journal is destroyed in the same moment.
 

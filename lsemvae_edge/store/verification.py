@@ -25,12 +25,13 @@ def verify(log: Log, shelf: Shelf, head: Head | None) -> Verdict:
         If nothing can be read at all.
     """
     check = _Check(log)
-    check.file()
-    check.chain()
-    if head is not None:
-        check.cut(head)
-    check.wipes()
-    findings = [*check.findings, *shelf.findings()]
+    with log.database.snapshot():
+        check.file()
+        check.chain()
+        if head is not None:
+            check.cut(head)
+        check.wipes()
+        findings = [*check.findings, *shelf.findings()]
     if len(findings) > MAX_FINDINGS:
         findings = [*findings[:MAX_FINDINGS], f"There are {len(findings) - MAX_FINDINGS} more findings."]
     return Verdict(not findings, check.n_entries, len(check.emptied), check.head, tuple(findings), head is not None)

@@ -2,6 +2,7 @@
 
 import io
 import json
+from dataclasses import asdict
 
 import pytest
 
@@ -202,8 +203,8 @@ def test_units_are_written_for_the_settings_of_this_machine(cli, tmp_path):
 def test_root_writes_units_for_the_settings_of_the_kiosks_own_user(cli, tmp_path, monkeypatch):
     monkeypatch.setattr(unit_files, "SETTINGS", tmp_path / "kiosk.json")
     unit = tmp_path / "etc/systemd/system/lsemvae-edge-kiosk.service"
-    server = {"schema": settings.SCHEMA, "fhir": {"url": "https://fhir.example/r4"}}
-    (tmp_path / "kiosk.json").write_text(json.dumps(server))
+    server = settings.FhirServer("https://fhir.example/r4")
+    (tmp_path / "kiosk.json").write_text(json.dumps(asdict(settings.Settings(fhir=server))))
     (tmp_path / "kiosk.json").chmod(0o600)
     cli("kiosk", "units", "--out", tmp_path / "etc")
     assert "IPAddressDeny=any" not in unit.read_text()

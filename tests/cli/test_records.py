@@ -4,6 +4,8 @@ import json
 import re
 import secrets
 import stat
+import subprocess
+import sys
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -11,7 +13,6 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from lsemvae_edge import formats, outbox, study_id
-from lsemvae_edge.cli import COMMANDS, records
 from lsemvae_edge.errors import ExitCode
 from lsemvae_edge.kiosk import settings
 from lsemvae_edge.outbox import Report
@@ -27,16 +28,11 @@ UNSET = datetime(1970, 1, 1, 0, 5, tzinfo=UTC)
 
 @pytest.fixture(autouse=True)
 def at_home(monkeypatch, tmp_path):
-    """A machine of the test's own, in UTC, whose command line knows ``records``."""
-    from lsemvae_edge import cli
-
-    if records not in COMMANDS:
-        monkeypatch.setattr(cli, "COMMANDS", (*COMMANDS, records))
+    """A machine of the test's own."""
     monkeypatch.setenv(places.FOLDER_VARIABLE, str(tmp_path / "stores"))
     monkeypatch.setenv(places.KEY_VARIABLE, str(tmp_path / "keys" / "store.key"))
     monkeypatch.delenv("LSEMVAE_EDGE_KIOSK", raising=False)
     monkeypatch.delenv("SUDO_USER", raising=False)
-    monkeypatch.setenv("TZ", "UTC")
 
 
 @pytest.fixture
@@ -566,6 +562,16 @@ def test_sending_says_what_the_server_has_and_fails_if_anything_is_left(
     assert asked == [("clinic", server.url, "Clinic")]
     got, out, _ = cli("records", "send", "--json", "--retry-refused")
     assert told(out)[0]["sent"] == report.sent
+
+
+def test_describing_the_commands_imports_nothing_heavy():
+    code = (
+        "import sys; from lsemvae_edge.cli import records; import argparse; "
+        "records.add(argparse.ArgumentParser().add_subparsers()); "
+        "print(sorted({'numpy', 'cryptography', 'pydicom', 'sqlite3', 'lsemvae_edge.store'} & set(sys.modules)))"
+    )
+    child = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)  # noqa: S603
+    assert child.stdout.strip() == "[]"
 
 
 def test_new_ids_keep_the_kiosks_rules_and_are_all_different(cli):

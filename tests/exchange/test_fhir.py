@@ -18,6 +18,8 @@ pytest.importorskip("fhir.resources", reason="FHIR is validated with fhir.resour
 
 DATE_TIME = re.compile(r"\d{4}(-\d{2}(-\d{2}(T\d{2}:\d{2}:\d{2}(\.\d+)?(Z|[+-]\d{2}:\d{2}))?)?)?")
 CODE = re.compile(r"[^\s]+(\s[^\s]+)*")
+STATUSES = {"registered", "preliminary", "final", "amended", "corrected", "cancelled", "entered-in-error", "unknown"}
+"""Of Observation, DiagnosticReport and RiskAssessment alike; fhir.resources does not check them."""
 SAMPLES = re.compile(r"(-?\d+|E)( (-?\d+|E))*")
 
 
@@ -51,6 +53,7 @@ def check(bundle: dict) -> None:
         assert request == {"method": "PUT", "url": f"{resource['resourceType']}/{resource['id']}"}
         assert entry["fullUrl"] == f"urn:uuid:{resource['id']}"
         visit(resource, urls)
+        assert resource.get("status", "final") in STATUSES
         if resource["resourceType"] == "Observation":
             check_observation(resource)
         if resource["resourceType"] == "RiskAssessment":
@@ -82,7 +85,7 @@ def visit(value, urls, name="") -> None:
             assert re.match(r"(https?://|urn:(uuid|oid|iso|ietf):)", value["system"]), "a system is absolute"
             assert CODE.fullmatch(value["code"])
         if "unit" in value and "code" in value:
-            assert value["system"] == "http://unitsofmeasure.org", "qty-3"
+            assert value.get("system") == "http://unitsofmeasure.org", "qty-3"
         if "data" in value and "period" in value:
             assert SAMPLES.fullmatch(value["data"])
             assert value["period"] > 0
@@ -325,3 +328,33 @@ def test_the_export_is_the_bundle(kept, making):
     assert json.loads(exchange.export(stored, "fhir", site="Jiri")) == json.loads(
         json.dumps(fhir.bundle(stored, site="Jiri"))
     )
+
+
+def first(found, kind):
+    return resources(found, kind)[0]
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda found: first(found, "Patient").update(birthDat="1970-01-01"),
+        lambda found: first(found, "Observation").update(status="finished"),
+        lambda found: first(found, "Observation").pop("code"),
+        lambda found: observation(found, "screening").update(dataAbsentReason={"text": "obs-6"}),
+        lambda found: first(found, "DiagnosticReport")["subject"].update(reference="Patient/1"),
+        lambda found: first(found, "DiagnosticReport").update(issued="2026-05-04"),
+        lambda found: first(found, "DiagnosticReport").update(performer=[]),
+        lambda found: first(found, "Device").update(note=[{"text": ""}]),
+        lambda found: observation(found, "131328")["component"][0]["valueSampledData"].update(data="1 2  3"),
+        lambda found: observation(found, "131328")["component"][0]["valueSampledData"]["origin"].pop("system"),
+        lambda found: found["entry"][1].update(fullUrl=found["entry"][0]["fullUrl"]),
+        lambda found: found["entry"][1]["request"].update(method="POST"),
+    ],
+)
+def test_the_checks_of_these_tests_are_awake(spoil, kept, making):
+    from fhir.resources.R4B.bundle import Bundle
+
+    found = made(kept(making.attempt()))
+    spoil(found)
+    with pytest.raises((AssertionError, ValueError)):
+        _ = Bundle.model_validate(found), check(found)

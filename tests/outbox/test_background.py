@@ -104,8 +104,12 @@ def test_what_failed_comes_last_in_the_next_pass(opened):
 
 def test_closed_tells_what_to_do(opened):
     outbox = Outbox(opened, NOWHERE, send=lambda *_, **__: Report(0, 1, reason="x", closed=True))
+    told = []
+    outbox.changed = told.append
+    outbox._pass()
     outbox._pass()
     assert outbox.status.next_step == background_module.TELL
+    assert told == [outbox.status], "the same is not told twice"
 
 
 def test_stop_ends_a_wait_at_once(opened):

@@ -6,6 +6,8 @@ import sys
 import time
 from pathlib import Path
 
+import pytest
+
 from lsemvae_edge.exchange import fhir
 from lsemvae_edge.store import Store, StoreKey
 
@@ -22,6 +24,7 @@ def begin(folder, url) -> subprocess.Popen:
     return process
 
 
+@pytest.mark.slow
 def test_a_sender_killed_at_random_moments_loses_nothing_and_nothing_is_there_twice(tmp_path, serve, making):
     rng = random.Random(11)
     key = StoreKey.create(tmp_path / "store.key")

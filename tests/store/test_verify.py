@@ -204,3 +204,25 @@ def test_findings_are_bounded(tamper, verdict):
     assert len(many.findings) <= 101
     tamper(("UPDATE entries SET seq = 1000000000000000 WHERE seq = 6",))
     assert any("missing: 6 to 999999999999999" in finding for finding in verdict().findings)
+
+
+def test_a_wipe_by_another_program_in_the_middle_is_no_finding(filled, key, monkeypatch):
+    with Store.open(filled, key) as store, Store.open(filled, key, wait_s=0.05) as other:
+        original, wiped = store._log.signal, []
+
+        def then_wiped(row):
+            found = original(row)
+            if row.place.seq == 3:
+                # The log cannot be emptied while it is read; the record is wiped all the same.
+                with pytest.raises(StoreError, match="log file"):
+                    other.wipe(3, reason="asked for", operator="op7")
+                wiped.append(row.place.seq)
+            return found
+
+        monkeypatch.setattr(store._log, "signal", then_wiped)
+        during = store.verify()
+        monkeypatch.undo()
+        assert wiped == [3]
+        assert (during.findings, during.n_entries, during.n_wiped) == ((), 6, 0)
+        after = store.verify()
+        assert (after.findings, after.n_entries, after.n_wiped) == ((), 7, 1)

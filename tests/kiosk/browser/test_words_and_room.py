@@ -82,7 +82,11 @@ def result(headline, advice, outcome, **more):
             "advice": say(advice),
             "headline_en": None if say("Pattern seen") == "Pattern seen" else headline,
             "advice_en": None if say("Pattern seen") == "Pattern seen" else advice,
-            "notes": [say("Simulated recording: this is no person's result."), say(STAND_IN), say(decision.RESEARCH_USE)],
+            "notes": [
+                say("Simulated recording: this is no person's result."),
+                say(STAND_IN),
+                say(decision.RESEARCH_USE),
+            ],
             "study_id": "JIRI0042",
             "time": "14:05",
             "attempt": 2,
@@ -111,13 +115,15 @@ def printer(text):
 RECORDER = {"address": "C0:5E:C9:00:00:01", "name": "Open-6L 0042", "in_range": True, "simulated": True}
 SEEN = result(f"{decision.PATTERN_SEEN}: right-heart pattern", decision.REFER, "present")
 NOT_SEEN = result(f"{decision.PATTERN_NOT_SEEN}: right-heart pattern", decision.NO_REASSURANCE, "not_present")
-SWAPPED = result(
-    decision.NO_ANSWER, decision.SWAP_CHECK, "inconclusive", can_retry=True, swap_question=True, attempt=1
-)
+SWAPPED = result(decision.NO_ANSWER, decision.SWAP_CHECK, "inconclusive", can_retry=True, swap_question=True, attempt=1)
 UNFAMILIAR = result(
     decision.NO_ANSWER, f"{decision.UNFAMILIAR} {decision.REFER_OR_REPEAT}", "inconclusive", can_retry=True
 )
-NOISY = result(decision.NO_ANSWER, "The muscles are tense: rest both arms, hold the device loosely and record again.", "inconclusive")
+NOISY = result(
+    decision.NO_ANSWER,
+    "The muscles are tense: rest both arms, hold the device loosely and record again.",
+    "inconclusive",
+)
 WRONG_PIN = words(operators.NOT_KNOWN, operators.TRY_AGAIN)
 WRONG_ID = words(
     "The study id's check character does not fit, so a character of it is wrong.",
@@ -172,7 +178,7 @@ SCREENS = {
 }
 LOOK = """() => {
   const found = {texts: [], wrong: []};
-  const name = (e) => `${e.tagName.toLowerCase()}.${e.className.baseVal ?? e.className} "${e.textContent.slice(0, 60)}"`;
+  const name = (e) => `${e.tagName.toLowerCase()}.${e.className} "${e.textContent.slice(0, 60)}"`;
   const dialog = document.querySelector("dialog[open]");
   const room = {right: innerWidth + 1, bottom: innerHeight + 1};
   const boxes = [];
@@ -196,8 +202,9 @@ LOOK = """() => {
         found.wrong.push(`outside the screen: ${name(e)}`);
       const target = e.closest("button");
       if (target) {
-        const place = target.getBoundingClientRect();
-        if (rect.left < place.left - 1 || rect.right > place.right + 1 || rect.top < place.top - 3 || rect.bottom > place.bottom + 3)
+        const {left, right, top, bottom} = target.getBoundingClientRect();
+        const over = [left - rect.left, rect.right - right, top - rect.top, rect.bottom - bottom];
+        if (Math.max(over[0], over[1]) > 1 || Math.max(over[2], over[3]) > 3)
           found.wrong.push(`outside its button: ${name(e)}`);
       }
       if (!e.closest(".traces")) boxes.push([e, rect]);

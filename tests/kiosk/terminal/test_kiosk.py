@@ -103,6 +103,41 @@ def test_the_whole_flow_by_keys_alone(drive):
     ]
 
 
+def test_a_real_station_records_saves_and_shows_a_result_in_the_terminal(station_of, player, played, live_heart):
+    source = player(played(live_heart(), pause_s=0.02))
+
+    async def whole():
+        station = station_of(source)
+        async with station:
+            app = Kiosk(station, settle_s=0.0)
+            async with app.run_test(size=(WIDTH, HEIGHT)) as pilot:
+                kiosk = Driven(station, app, pilot)
+                await kiosk.until(words.READY)
+                await kiosk.press("enter")
+                await kiosk.until(words.TYPE_ID)
+                await kiosk.type("ABCD1")
+                await kiosk.until(words.CONSENT)
+                await kiosk.press("enter", "down", "down", "enter", "enter")
+                await kiosk.until(words.HOLD)
+                await kiosk.press("enter")
+                await kiosk.until("ABCD1 · Attempt 1 of 3")
+                for _ in range(200):
+                    if station.flow.screen == "result":
+                        break
+                    await pilot.pause(0.05)
+                await kiosk.settle()
+                (entry,) = station.store.attempts()
+                shown = station.state()["result"]
+                assert shown["seq"] == entry.seq
+                assert shown["headline"] in kiosk.text("heading")
+                assert entry.facts["visit"]["study_id"] == "ABCD1"
+                await kiosk.press(*["right"] * (len(app._scene.choices) - 1), "enter")
+                await kiosk.until(words.READY)
+                assert "ABCD1" not in kiosk.text()
+
+    asyncio.run(whole())
+
+
 def test_every_screen_fits_without_overflow_under_a_band(drive, screens, code):
     async def way(kiosk):
         kiosk.station.samples = 700
