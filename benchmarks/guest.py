@@ -173,7 +173,7 @@ class Machine:
             *("-serial", f"file:{folder / 'console'}"),
             *("-qmp", f"unix:{self._monitor},server=on,wait=off"),
             *("-blockdev", f"driver=nbd,node-name=disk,server.type=unix,server.path={disk}"),
-            *("-device", "virtio-blk-pci,drive=disk,write-cache=on"),
+            *("-device", "virtio-blk-pci,drive=disk,write-cache=on,logical_block_size=4096,physical_block_size=4096"),
         ]
         self._process: subprocess.Popen[bytes] | None = None
         self._lines: _Lines | None = None

@@ -1,8 +1,8 @@
 """Whether anything that a kiosk leaves on its disk tells whose heart it recorded, or how that heart beat.
 
-Files are searched for a study id and for a stretch of a recording, in every form in which software is likely to have
-written them, also within base64 and within what was compressed. The search itself is tried first on files in which each
-form was planted.
+Files are searched for study ids in every form in which software is likely to write them, and for stretches of the
+recordings in whatever units; also within base64 and within what was compressed. The search itself is tried first, on
+files in which each form was planted.
 """
 
 import base64
@@ -12,14 +12,16 @@ import subprocess
 import sys
 import zlib
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from time import sleep
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from lsemvae_edge.benchmarks import specimens
+from lsemvae_edge.benchmarks import specimens, waveforms
 from lsemvae_edge.benchmarks.kills import ProofError, Say
 from lsemvae_edge.benchmarks.kiosk_drive import Kiosk, environment
 from lsemvae_edge.benchmarks.kiosk_speed import study_ids
@@ -29,17 +31,57 @@ from lsemvae_edge.store import Store, StoreKey
 
 SPOOL = Path("/var/spool/cups")
 SWAPS = Path("/proc/swaps")
-N_SAMPLES = 16
-"""Neighbouring samples that are looked for; fewer would be found by chance."""
-STEPS_PER_MV = (200.0, 400.0, 1000.0, 1.0e6)
-"""Of integers: 5 µV and 2.5 µV a step, microvolts, nanovolts."""
 _LARGEST = 256 << 20
+_LARGEST_DRAWN = 4 << 20
+"""Larger files are searched for ids alone: reading one as numbers of every kind takes long."""
 _INFLATED = 16 << 20
+_BASE64 = re.compile(rb"[A-Za-z0-9+/_-]{64,}={0,2}")
+_URL_SAFE = bytes.maketrans(b"-_", b"+/")
+_HEXADECIMAL = re.compile(rb"[0-9a-fA-F]{64,}")
 _ZLIB = re.compile(rb"\x78[\x01\x5e\x9c\xda]|\x1f\x8b\x08")
-Needles = Mapping[str, bytes]
+Array = NDArray[np.float64]
 
 
-def needles_of_id(id: str) -> dict[str, bytes]:
+@dataclass(frozen=True)
+class Wanted:
+    """What must not be found.
+
+    Parameters
+    ----------
+    texts : mapping
+        Forms of study ids by name.
+    stretches : mapping
+        Stretches of recordings by name.
+    """
+
+    texts: Mapping[str, bytes]
+    stretches: Mapping[str, Array]
+
+    def __or__(self, other: "Wanted") -> "Wanted":
+        return Wanted({**self.texts, **other.texts}, {**self.stretches, **other.stretches})
+
+    def named(self, content: bytes) -> list[str]:
+        """Return which forms of ids are in some bytes."""
+        return [name for name, text in self.texts.items() if text in content]
+
+    def within(self, content: bytes) -> list[str]:
+        """Return what is in some bytes, or in what is compressed or encoded there."""
+        found = self.named(content) + self._drawn(content)
+        for how, inner in _inside(content):
+            found += [f"{name}, {how}" for name in self.named(inner) + self._drawn(inner)]
+        return found
+
+    def _drawn(self, content: bytes) -> list[str]:
+        if len(content) > _LARGEST_DRAWN:
+            return []
+        return [
+            f"{name}, {place}"
+            for name, stretch in self.stretches.items()
+            for place in waveforms.places(content, stretch)
+        ]
+
+
+def forms_of_id(id: str) -> dict[str, bytes]:
     """Return the forms of a study id by name."""
     plain = {
         "id, text": id.encode(),
@@ -52,48 +94,27 @@ def needles_of_id(id: str) -> dict[str, bytes]:
     return plain | _in_base64({"id, text": plain["id, text"]})
 
 
-def needles_of_record(record: Record) -> dict[str, bytes]:
-    """Return the forms of a stretch of each lead of a recording by name."""
-    found: dict[str, bytes] = {}
-    begin = _distinctive(record)
-    stretch = record.signal_mv[:, begin : begin + N_SAMPLES].astype(np.float64)
-    for name, row in [*zip(record.leads, stretch, strict=True), ("all leads in turn", stretch.T.ravel())]:
-        forms = {"float32": row.astype("<f4").tobytes(), "float64": row.astype("<f8").tobytes()}
-        forms["float32 big-endian"] = row.astype(">f4").tobytes()
-        for steps in STEPS_PER_MV:
-            whole = np.rint(row * steps).astype(np.int64)
-            if np.abs(whole).max() < 1 << 15:
-                forms[f"int16 of {steps:g}/mV"] = whole.astype("<i2").tobytes()
-                forms[f"int16 big-endian of {steps:g}/mV"] = whole.astype(">i2").tobytes()
-            if np.abs(whole).max() < 1 << 23:
-                forms[f"int24 of {steps:g}/mV"] = whole.astype("<i4").view(np.uint8).reshape(-1, 4)[:, :3].tobytes()
-            if np.abs(whole).max() < 1 << 31:
-                forms[f"int32 of {steps:g}/mV"] = whole.astype("<i4").tobytes()
-            for between in (",", ", ", " ", "\n"):
-                forms[f"integers of {steps:g}/mV by {between!r}"] = between.join(map(str, whole)).encode()
-        for digits in (3, 4, 6):
-            for between in (",", ", ", " ", "\n"):
-                forms[f"{digits} digits by {between!r}"] = between.join(f"{value:.{digits}f}" for value in row).encode()
-        binary = {form: content for form, content in forms.items() if "by" not in form}
-        forms |= {f"{form}, hexadecimal": content.hex().encode() for form, content in binary.items()}
-        forms |= _in_base64(binary)
-        found |= {f"{name}, {form}": content for form, content in forms.items()}
-    return found
+def stretch_of(record: Record) -> Array:
+    """Return the stretch of a recording's first lead that is looked for: where it moves most, without gaps."""
+    signal_mv = np.nan_to_num(record.signal_mv[0]).astype(np.float64)
+    moves = np.abs(np.diff(signal_mv))
+    moves[record.gaps[0][1:] | record.gaps[0][:-1]] = -np.inf
+    begin = int(np.argmax(np.convolve(moves, np.ones(waveforms.N_SAMPLES - 1), "valid")))
+    return signal_mv[begin : begin + waveforms.N_SAMPLES]
 
 
-def search(paths: Iterable[Path], needles: Needles) -> tuple[dict[str, list[str]], int, int]:
+def search(paths: Iterable[Path], wanted: Wanted) -> tuple[dict[str, list[str]], int, int]:
     """Search files and everything below folders.
 
     Parameters
     ----------
     paths : iterable of Path
-    needles : mapping
-        Name to bytes.
+    wanted : Wanted
 
     Returns
     -------
     tuple
-        Names of what was found by file, the number of files, and their bytes.
+        What was found by file, the number of files, and their bytes.
 
     Raises
     ------
@@ -103,40 +124,41 @@ def search(paths: Iterable[Path], needles: Needles) -> tuple[dict[str, list[str]
     found: dict[str, list[str]] = {}
     n_files = n_bytes = 0
     for path in _files(paths):
-        size = path.stat().st_size
-        if size > _LARGEST:
+        if path.stat().st_size > _LARGEST:
             raise ProofError(f"{path} is too large to be searched.")
         content = path.read_bytes()
         n_files, n_bytes = n_files + 1, n_bytes + len(content)
-        names = {name for name, needle in needles.items() if needle in content or needle in os.fsencode(path.name)}
-        for inflated in _inflated(content):
-            names |= {f"{name}, compressed" for name, needle in needles.items() if needle in inflated}
-        if names:
-            found[str(path)] = sorted(names)
+        if names := [*wanted.within(content), *wanted.named(os.fsencode(path.name))]:
+            found[str(path)] = names
     return found, n_files, n_bytes
 
 
-def missed(needles: Needles) -> list[str]:
-    """Plant each form in a file of its own, plain and compressed; return the forms that the search does not find."""
+def missed(wanted: Wanted) -> list[str]:
+    """Plant each form in a file of its own, plain and compressed; return those that the search does not find."""
     rng = np.random.default_rng(0)
+    before, after = rng.bytes(4001), rng.bytes(3000)
+    planted = dict(wanted.texts)
+    for name, stretch in wanted.stretches.items():
+        planted |= {f"{name}, {form}": content for form, content in _written(stretch).items()}
     lost = []
     with TemporaryDirectory(prefix="leaks-control-") as place:
-        for number, (name, needle) in enumerate(needles.items()):
-            around = [rng.bytes(5000 + number % 7), rng.bytes(3000)]
-            for form, planted in ((name, needle), (f"{name}, compressed", zlib.compress(needle * 3))):
-                path = Path(place) / "planted"
-                path.write_bytes(around[0] + planted + around[1])
-                if form not in search([path], needles)[0].get(str(path), []):
+        path = Path(place) / "planted"
+        for name, content in planted.items():
+            alone = Wanted({name: content}, {}) if name in wanted.texts else _alone(wanted, name)
+            for form, written in ((name, content), (f"{name}, compressed", zlib.compress(content))):
+                path.write_bytes(before + written + after)
+                if not search([path], alone)[0]:
                     lost.append(form)
     return lost
 
 
-def look(paths: Iterable[Path], needles: Needles) -> dict[str, Any]:
+def look(paths: Iterable[Path], wanted: Wanted) -> dict[str, Any]:
     """Search paths, after the search itself was tried; see `measure` for what is returned."""
-    lost = missed(needles)
-    found, n_files, n_bytes = search(paths, needles)
+    lost = missed(wanted)
+    found, n_files, n_bytes = search(paths, wanted)
     return {
-        "forms": len(needles),
+        "forms_of_ids": len(wanted.texts),
+        "stretches": len(wanted.stretches),
         "control_missed": lost,
         "files": n_files,
         "bytes": n_bytes,
@@ -161,10 +183,9 @@ def measure(say: Say, also: Iterable[Path] = ()) -> dict[str, Any]:
     """
     with TemporaryDirectory(prefix="leaks-") as place:
         folder = Path(place)
-        needles = _clinic(folder) | _demonstration(folder, say)
-        say(f"{len(needles)} forms are looked for")
+        wanted = _clinic(folder) | _demonstration(folder, say)
         paths = [folder, *also, *([SPOOL] if SPOOL.is_dir() and os.access(SPOOL, os.R_OK | os.X_OK) else [])]
-        figures = look(paths, needles)
+        figures = look(paths, wanted)
         left = sorted(str(path.relative_to(folder)) for path in _files([folder]))
     return {**figures, "left_by_the_kiosk": left, "also_searched": [str(path) for path in paths[1:]]}
 
@@ -175,7 +196,7 @@ def swaps() -> list[str]:
     return [line.split()[0] for line in lines if "/zram" not in line]
 
 
-def _clinic(folder: Path) -> dict[str, bytes]:
+def _clinic(folder: Path) -> Wanted:
     """Work as a clinic's kiosk does, in a process that is killed while it records; return what must not be found."""
     command = [sys.executable, "-m", __name__, str(folder)]
     worker = subprocess.Popen(command, stdout=subprocess.PIPE, env=environment(folder))  # noqa: S603 - our own command
@@ -185,12 +206,10 @@ def _clinic(folder: Path) -> dict[str, bytes]:
     worker.wait()
     if said != "RECORDING":
         raise ProofError("The worker ended by itself; see above.")
-    needles: dict[str, bytes] = {}
-    for number in range(_N_STORED + 1):
-        for id in (_id(number), _id(number + _MENDED)):
-            needles |= {f"{id}: {name}": it for name, it in needles_of_id(id).items()}
-        needles |= {f"{number}: {name}": it for name, it in needles_of_record(specimens.heart(0, number)).items()}
-    return needles
+    ids = [_id(number + more) for number in range(_N_STORED + 1) for more in (0, _MENDED)]
+    texts = {f"{id}: {name}": it for id in ids for name, it in forms_of_id(id).items()}
+    stretches = {f"attempt {number}": stretch_of(specimens.heart(0, number)) for number in range(_N_STORED + 1)}
+    return Wanted(texts, stretches)
 
 
 _N_STORED = 3
@@ -229,7 +248,7 @@ def work(folder: Path) -> None:
     sleep(60)
 
 
-def _demonstration(folder: Path, say: Say) -> dict[str, bytes]:
+def _demonstration(folder: Path, say: Say) -> Wanted:
     """Screen an invented person at the page's server and kill it; return what must not be found."""
     id = next(study_ids())
     with Kiosk(folder) as kiosk:
@@ -241,25 +260,41 @@ def _demonstration(folder: Path, say: Say) -> dict[str, bytes]:
     place = folder / "data" / "lsemvae-edge"
     with Store.open(place / "demo", StoreKey.read(place / "demo.key")) as store:
         stored = [store.read(entry.seq) for entry in store.attempts(study_id=id)]
-    needles = {f"demo: {name}": needle for name, needle in needles_of_id(id).items()}
-    for one in stored:
-        assert one.attempt.record is not None
-        needles |= {f"demo: {name}": it for name, it in needles_of_record(one.attempt.record).items()}
     if not stored:
         raise ProofError("The demonstration stored nothing.")
-    return needles
+    stretches = {}
+    for one in stored:
+        assert one.attempt.record is not None
+        stretches[f"demonstration {one.entry.seq}"] = stretch_of(one.attempt.record)
+    return Wanted({f"demonstration: {name}": it for name, it in forms_of_id(id).items()}, stretches)
 
 
-def _distinctive(record: Record) -> int:
-    """Return where the signal changes most within a stretch without gaps."""
-    clean = np.nan_to_num(record.signal_mv).astype(np.float64)
-    moves = np.abs(np.diff(clean, axis=1)).sum(axis=0)
-    moves[record.gaps.any(axis=0)[1:]] = -np.inf
-    sums = np.convolve(moves, np.ones(N_SAMPLES - 1), "valid")
-    return int(np.argmax(sums))
+def _written(stretch: Array) -> dict[str, bytes]:
+    """Return a stretch as software is likely to write it, by name."""
+    counts = np.rint(stretch * 200).astype(np.int64)
+    beside = np.stack([stretch, stretch[::-1] * 0.7], axis=1)
+    return {
+        "float32": stretch.astype("<f4").tobytes(),
+        "float64": stretch.astype("<f8").tobytes(),
+        "int16": counts.astype("<i2").tobytes(),
+        "int16 big-endian": counts.astype(">i2").tobytes(),
+        "int24": counts.astype("<i4").view(np.uint8).reshape(-1, 4)[:, :3].tobytes(),
+        "int16 of two leads in turn": np.rint(beside * 400).astype("<i2").tobytes(),
+        "decimals": ", ".join(f"{value:.3f}" for value in stretch).encode(),
+        "integers": " ".join(map(str, counts)).encode(),
+        "table": "\n".join(f"{at / 500:.3f},{one:.3f},{two:.3f}" for at, (one, two) in enumerate(beside)).encode(),
+        "base64": base64.b64encode(b"x" + counts.astype("<i2").tobytes() + b"after it"),
+        "hexadecimal": stretch.astype("<f4").tobytes().hex().encode(),
+    }
 
 
-def _in_base64(plain: Needles) -> dict[str, bytes]:
+def _alone(wanted: Wanted, name: str) -> Wanted:
+    """Return the one stretch that a planted form was made of."""
+    own = next(one for one in wanted.stretches if name.startswith(one))
+    return Wanted({}, {own: wanted.stretches[own]})
+
+
+def _in_base64(plain: Mapping[str, bytes]) -> dict[str, bytes]:
     """Return what each form looks like inside base64, wherever in it it begins."""
     found = {}
     for name, content in plain.items():
@@ -270,16 +305,21 @@ def _in_base64(plain: Needles) -> dict[str, bytes]:
     return found
 
 
-def _inflated(content: bytes) -> Iterator[bytes]:
-    """Yield what is inside every compressed stream of some content, also within those."""
+def _inside(content: bytes) -> Iterator[tuple[str, bytes]]:
+    """Yield what is compressed in some bytes, also within that, and what is written there in base64 or hexadecimal."""
     for match in _ZLIB.finditer(content):
         try:
-            inflated = zlib.decompressobj(47).decompress(content[match.start() :], _INFLATED)
+            inner = zlib.decompressobj(47).decompress(content[match.start() :], _INFLATED)
         except zlib.error:
             continue
-        if len(inflated) > N_SAMPLES:
-            yield inflated
-            yield from _inflated(inflated)
+        if len(inner) > waveforms.N_SAMPLES:
+            yield "compressed", inner
+            yield from ((f"compressed, {how}", deeper) for how, deeper in _inside(inner))
+    for match in _BASE64.finditer(content):
+        word = match[0].rstrip(b"=").translate(_URL_SAFE)
+        yield "base64", base64.b64decode(word[: len(word) // 4 * 4])
+    for match in _HEXADECIMAL.finditer(content):
+        yield "hexadecimal", bytes.fromhex(match[0][: len(match[0]) // 2 * 2].decode())
 
 
 def _files(paths: Iterable[Path]) -> Iterator[Path]:

@@ -23,7 +23,7 @@ from lsemvae_edge.benchmarks import guest, power_cut_guest, specimens
 from lsemvae_edge.benchmarks.kills import ProofError, Say
 from lsemvae_edge.benchmarks.power_cut_guest import Plan
 from lsemvae_edge.benchmarks.store_work import Judge
-from lsemvae_edge.benchmarks.volatile_disk import Counts, Disk, Fate, Server
+from lsemvae_edge.benchmarks.volatile_disk import SECTOR, Counts, Disk, Fate, Server
 from lsemvae_edge.errors import UsageError
 
 KILLS_PER_DISK = 20
@@ -106,9 +106,13 @@ def measure(
                 for _ in range(min(KILLS_PER_DISK, kills - len(cuts))):
                     cuts.append(run.cut())
                     if run.is_dead:
+                        say(run.judge.findings[-1])
+                        say(_examined(folder, server.disk))
                         break
                 else:
                     run.look()
+                    if run.is_dead:
+                        say(_examined(folder, server.disk))
                 judged.append(run.judge)
                 figures = _figures(cuts, judged, seed, boot_s, sync)
                 say(f"{len(cuts)} cuts, {figures['saved']} entries saved, {len(figures['findings'])} findings")
@@ -230,13 +234,21 @@ def _prepared(folder: Path) -> tuple[Path, Path]:
     return image, folder / "initrd"
 
 
+def _examined(folder: Path, disk: Disk) -> str:
+    """Return what is wrong with a file system that the guest could not use."""
+    path = folder / "dead"
+    path.write_bytes(disk.data)
+    done = subprocess.run([guest.program("e2fsck"), "-fn", str(path)], check=False, capture_output=True, text=True)  # noqa: S603
+    return f"e2fsck: {done.stderr[:500]} {done.stdout[:1000]}"
+
+
 def _formatted(folder: Path) -> Disk:
-    """Return a new disk with an empty ext4 on it, as Debian makes it."""
+    """Return a new disk with an empty ext4 on it, as Debian makes it on any disk of more than half a gigabyte."""
     path = folder / "new"
     path.unlink(missing_ok=True)
     with path.open("wb") as stream:
         stream.truncate(DISK_MIB << 20)
-    command = [guest.program("mkfs.ext4"), "-q", "-F", str(path)]
+    command = [guest.program("mkfs.ext4"), "-q", "-F", "-b", str(SECTOR), str(path)]
     done = subprocess.run(command, check=False, capture_output=True, text=True)  # noqa: S603 - our own command
     if done.returncode:
         raise UsageError(f"mkfs.ext4 failed: {done.stderr}")

@@ -16,8 +16,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-SECTOR = 512
-"""Bytes that are written whole or not at all."""
+SECTOR = 4096
+"""Bytes that are written whole or not at all: what disks with sectors of that size promise. With 512, it is ext4's own
+superblock that is torn now and then, and the file system has to be repaired before it can be mounted."""
 Fate = Literal["lost", "mixed", "kept"]
 """What becomes of the cache: all of it is lost, each sector as chance will have it, or all of it is kept (then the
 guest's own memory alone is lost)."""
@@ -165,7 +166,7 @@ class Server:
                 flags = _HAS_FLAGS | _SEND_FLUSH | _SEND_FUA | _SEND_ZEROES
                 told = struct.pack(">HQH", 0, len(self.disk.data), flags)
                 connection.sendall(struct.pack(">QIII", _REPLY_MAGIC, option, _TOLD, len(told)) + told)
-                sizes = struct.pack(">HIII", 3, SECTOR, 4096, 1 << 25)
+                sizes = struct.pack(">HIII", 3, SECTOR, SECTOR, 1 << 25)
                 connection.sendall(struct.pack(">QIII", _REPLY_MAGIC, option, _TOLD, len(sizes)) + sizes)
                 connection.sendall(struct.pack(">QIII", _REPLY_MAGIC, option, _ACKNOWLEDGED, 0))
                 if option == _GO:

@@ -4,7 +4,7 @@ import io
 import json
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, cast
 
 from lsemvae_edge.errors import UsageError
 from lsemvae_edge.exchange.exported import Exported
@@ -56,8 +56,9 @@ def european(stored: Stored, exported: Exported, language: str) -> bytes:
 
     made = edfio.read_edf(content, header_encoding="latin-1")
     code = "".join(mark for mark in exported.study_id if mark.isascii() and mark.isprintable() and mark != " ")
-    patient = made.patient
-    made.patient = edfio.Patient(code=code[:32] or "X", sex=patient.sex, birthdate=None)
+    made.patient = edfio.Patient(
+        code=code[:32] or "X", sex=cast(Literal["F", "M", "X"], made.patient.sex), birthdate=None
+    )
     result = exported.result
     notes = [] if result is None else [f"lsemvae-edge outcome: {result.outcome}", *result.wording.notes]
     made.add_annotations([edfio.EdfAnnotation(0.0, None, note) for note in notes])

@@ -65,4 +65,4 @@ def _touched(missing: NDArray[np.bool_], fs_in_hz: float, first: int, n_out: int
     before = np.concatenate([[0], np.cumsum(missing)])
     begin = np.clip(np.ceil((at_s - HALF_WIDTH_S) * fs_in_hz).astype(int), 0, missing.size)
     end = np.clip(np.floor((at_s + HALF_WIDTH_S) * fs_in_hz).astype(int) + 1, 0, missing.size)
-    return before[end] > before[begin]
+    return np.asarray(before[end] > before[begin])

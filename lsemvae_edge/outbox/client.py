@@ -7,7 +7,7 @@ import socket
 import ssl
 import threading
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any, Literal
 
@@ -114,7 +114,13 @@ def post(destination: Destination, transaction: Mapping[str, Any], request_id: s
             return Answer("later", NO_ANSWER)
         if response.length and len(body) <= MAX_ANSWER_BYTES:
             return Answer("later", CUT)
-        return _meaning(response, body, [entry["request"]["url"] for entry in transaction["entry"]])
+        answer = _meaning(response.status, body, [entry["request"]["url"] for entry in transaction["entry"]])
+        return replace(
+            answer,
+            status=response.status,
+            retry_after_s=_retry_after_s(response),
+            server_time=response.headers.get("Date"),
+        )
     finally:
         connection.close()
 
@@ -159,31 +165,25 @@ def _failure(error: Exception, *, late: bool) -> Answer:
     return Answer("later", NO_NETWORK)
 
 
-def _meaning(response: http.client.HTTPResponse, body: bytes, urls: list[str]) -> Answer:
-    status = response.status
-    told = {
-        "status": status,
-        "retry_after_s": _retry_after_s(response),
-        "server_time": response.headers.get("Date"),
-    }
+def _meaning(status: int, body: bytes, urls: list[str]) -> Answer:
     if 300 <= status < 400:
-        return Answer("closed", REDIRECTED, **told)
+        return Answer("closed", REDIRECTED)
     if status == 401:
-        return Answer("closed", NO_TOKEN, **told)
+        return Answer("closed", NO_TOKEN)
     if status == 403:
-        return Answer("closed", NOT_ALLOWED, **told)
+        return Answer("closed", NOT_ALLOWED)
     if status in _LATER or status >= 500:
-        return Answer("later", OVERLOADED, **told)
+        return Answer("later", OVERLOADED)
     if len(body) > MAX_ANSWER_BYTES:
-        return Answer("later", TOO_LONG, **told)
+        return Answer("later", TOO_LONG)
     found = _resource(body)
     if status in (200, 201):
-        return _stored(found, urls, told)
+        return _stored(found, urls)
     if status < 400:
-        return Answer("later", NOT_FHIR, **told)
+        return Answer("later", NOT_FHIR)
     if found.get("resourceType") != "OperationOutcome" and status in (404, 405, 410):
-        return Answer("closed", NO_BASE, **told)
-    return Answer("refused", f"The FHIR server refuses this record ({status}): {_outcome(found)}", **told)
+        return Answer("closed", NO_BASE)
+    return Answer("refused", f"The FHIR server refuses this record ({status}): {_outcome(found)}")
 
 
 def _resource(body: bytes) -> dict[str, Any]:
@@ -194,28 +194,30 @@ def _resource(body: bytes) -> dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
-def _stored(found: dict[str, Any], urls: list[str], told: Mapping[str, Any]) -> Answer:
+def _stored(found: dict[str, Any], urls: list[str]) -> Answer:
     """Look whether an answer says of every single resource that it is stored; anything less is no receipt.
 
     FHIR wants all or none, but there are servers that say "200" and refuse one resource inside.
     """
     entries = found.get("entry")
     if found.get("resourceType") != "Bundle" or found.get("type") != "transaction-response":
-        return Answer("later", NOT_FHIR, **told)
+        return Answer("later", NOT_FHIR)
     if not isinstance(entries, list) or len(entries) != len(urls):
-        return Answer("later", NOT_FHIR, **told)
+        return Answer("later", NOT_FHIR)
     versions = {}
     for url, entry in zip(urls, entries, strict=True):
         response = entry.get("response") if isinstance(entry, dict) else None
         status = str(response.get("status", "")) if isinstance(response, dict) else ""
+        if status[:3] in map(str, _LATER):
+            return Answer("later", OVERLOADED)
         if status.startswith("4"):
             outcome = response.get("outcome") if isinstance(response, dict) else None
             words = _outcome(outcome if isinstance(outcome, dict) else {})
-            return Answer("refused", f"The FHIR server refuses this record ({status[:3]}): {words}", **told)
+            return Answer("refused", f"The FHIR server refuses this record ({status[:3]}): {words}")
         if not status.startswith(("200", "201")):
-            return Answer("later", OVERLOADED if status.startswith("5") else NOT_FHIR, **told)
+            return Answer("later", OVERLOADED if status.startswith("5") else NOT_FHIR)
         versions[url] = str(response.get("etag", ""))[:64] if isinstance(response, dict) else ""
-    return Answer("done", versions=versions, **told)
+    return Answer("done", versions=versions)
 
 
 def _outcome(found: dict[str, Any]) -> str:

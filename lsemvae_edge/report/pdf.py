@@ -151,7 +151,8 @@ def _draw_verdict(page: Sheet, result: ScreeningResult) -> None:
 def _draw_side(page: Sheet, result: ScreeningResult, visit: VisitFacts | None) -> None:
     """Write visit, recording, quality and model in a narrow column."""
     language, record, model = page.language, result.record, result.model
-    y_mm = 13.0 if visit is None else _draw_visit(page, visit, 13.0)
+    # With a visit above them, the parts move closer together.
+    y_mm, gap_mm, lead_mm = (13.0, 3, 8.0) if visit is None else (_draw_visit(page, visit, 13.0), 2, 5.6)
     started = one_line(record.started_at or "").replace("T", " ").replace("+00:00", " UTC")
     if record.clock_set is False or not started:
         started = language("{time} (clock not set)", time=started) if started else language("clock not set")
@@ -165,7 +166,7 @@ def _draw_side(page: Sheet, result: ScreeningResult, visit: VisitFacts | None) -
     ]
     y_mm = _section(page, language("Recording"), y_mm)
     y_mm = _rows(page, rows, y_mm)
-    y_mm = _section(page, language("Heart rate and quality"), y_mm + 3)
+    y_mm = _section(page, language("Heart rate and quality"), y_mm + gap_mm)
     window = language("none found") if result.quality.window_start_s is None else _window(result, language)
     residual = result.quality.einthoven_residual
     rows = [
@@ -180,7 +181,7 @@ def _draw_side(page: Sheet, result: ScreeningResult, visit: VisitFacts | None) -
         ),
     ]
     y_mm = _rows(page, rows, y_mm)
-    y_mm = _section(page, language("Leads"), y_mm + 3)
+    y_mm = _section(page, language("Leads"), y_mm + gap_mm)
     for lead in LIMB_LEADS:
         state = result.quality.leads.get(lead)
         poor = state is None or not state.usable
@@ -195,9 +196,9 @@ def _draw_side(page: Sheet, result: ScreeningResult, visit: VisitFacts | None) -
         page.write(origin, _SIDE_LEFT_MM + 10, y_mm, 20, size_pt, colour=_QUIET)
         sizes_pt = (8, 7, 6) if language.is_reviewed else (8, 7, 6, 5.5, 5, 4.5)
         colour = _RED if poor else _INK
-        height_mm = page.fit(verdict, _SIDE_LEFT_MM + 27, y_mm, _SIDE_WIDTH_MM - 27, 8, sizes_pt, colour=colour)
+        height_mm = page.fit(verdict, _SIDE_LEFT_MM + 27, y_mm, _SIDE_WIDTH_MM - 27, lead_mm, sizes_pt, colour=colour)
         y_mm += max(height_mm, 4.0)
-    y_mm = _section(page, language("Model"), y_mm + 3)
+    y_mm = _section(page, language("Model"), y_mm + gap_mm)
     rows = [
         (language("Model"), model.id),
         ("sha256", model.sha256[:16]),
@@ -223,7 +224,7 @@ def _draw_visit(page: Sheet, visit: VisitFacts, y_mm: float) -> float:
         y_mm += mark_mm + 1.5
     study_id = fonts.spell_missing(one_line(visit.study_id))
     if study_id:
-        y_mm += page.fit(study_id, _SIDE_LEFT_MM, y_mm, _SIDE_WIDTH_MM, 10, (24, 20, 17, 14, 11, 9), bold=True)
+        y_mm += page.fit(study_id, _SIDE_LEFT_MM, y_mm, _SIDE_WIDTH_MM, 12, (24, 20, 17, 14, 11, 9), bold=True)
     attempt = language("Attempt {n} of {of}", n=visit.attempt, of=visit.of)
     y_mm += page.fit(attempt, _SIDE_LEFT_MM, y_mm, _SIDE_WIDTH_MM, 7, (13, 11, 9), bold=True) + 1
     rows = [
@@ -231,7 +232,7 @@ def _draw_visit(page: Sheet, visit: VisitFacts, y_mm: float) -> float:
         (language("Site"), visit.site),
         (language("Chain of records"), visit.head[:16] if visit.head else ""),
     ]
-    return _rows(page, [row for row in rows if row[1]], y_mm) + 3
+    return _rows(page, [row for row in rows if row[1]], y_mm) + 2
 
 
 def _draw_paper(page: Sheet, result: ScreeningResult, record: Record) -> None:

@@ -160,7 +160,8 @@ def test_what_does_not_say_that_it_is_stored_is_no_receipt(fault, filled, serve)
 
 
 @pytest.mark.parametrize(
-    ("response", "parked"), [({"status": "422 No"}, 1), ({"status": "500 Oh"}, 0), ({"status": "304"}, 0), ({}, 0)]
+    ("response", "parked"),
+    [({"status": "422 No"}, 1), ({"status": "409 No"}, 0), ({"status": "500 Oh"}, 0), ({"status": "304"}, 0), ({}, 0)],
 )
 def test_one_resource_that_was_not_stored_is_no_receipt(response, parked, filled, serve):
     server = serve()

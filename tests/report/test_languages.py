@@ -1,5 +1,6 @@
 """Pages and terminal lines in every language, read back with PyMuPDF and held against HarfBuzz."""
 
+import itertools
 import unicodedata
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -189,7 +190,8 @@ def test_the_longest_texts_stay_in_their_places(record, result, code):
             assert box.y1 < top + 2, word
         if box.x0 > side:
             assert box.x1 < page.rect.width - pdf.MARGIN_MM * MM + 1, word
-            assert box.y1 < 194 * MM, word
+    rows = [pymupdf.Rect(span["bbox"]) for span in spans(page) if span["size"] < 9 and span["bbox"][0] > side]
+    assert max(box.y1 for box in rows) < 193.5 * MM  # where the line on research use begins
     assert get(code)("(in full in the JSON file)") not in text_of(page).replace(" ", " ")
 
 
@@ -229,7 +231,7 @@ def sheet():
         yield made
 
 
-@pytest.mark.parametrize("joined", ["क्ष", "ज्ञ", "त्र", "स्त", "र्द", "श्र", "हृ", "द्व", "क्त"])
+@pytest.mark.parametrize("joined", ["क्ष", "ज्ञ", "त्र", "स्त", "र्द", "श्र", "द्व", "क्त"])
 def test_letters_of_a_page_are_joined(sheet, joined):
     page = sheet.page
     apart = sum(page.get_string_width(char) for char in joined if unicodedata.category(char) == "Lo")
@@ -241,7 +243,7 @@ def test_letters_of_a_page_are_joined(sheet, joined):
 
 @in_devanagari
 def test_lines_break_between_words_and_fit(sheet, code):
-    text = " ".join(get(code).strings.values()).replace("\n", " ")
+    text = " ".join(sorted(get(code).strings.values(), key=len)[-30:])
     for width_mm in (35.0, 62.0, 200.0):
         lines = sheet._broken(text, width_mm)
         assert all(sheet.page.get_string_width(line) <= width_mm + 1e-6 for line in lines)
@@ -255,7 +257,7 @@ def test_a_long_word_is_cut_where_letters_do_not_join(sheet):
     pieces = sheet._broken(word, 20.0)
     assert len(pieces) > 2
     assert "".join(pieces) == word
-    for before, after in zip(pieces, pieces[1:], strict=False):
+    for before, after in itertools.pairwise(pieces):
         assert before[-1] != "\u094d"
         assert unicodedata.category(after[0]) == "Lo"
 

@@ -33,10 +33,11 @@ def run(options: argparse.Namespace) -> int:
             raise UsageError("There is nothing to search.", "Name the folders.")
         from lsemvae_edge import formats
 
-        needles = leaks.needles_of_id(options.study_id) if options.study_id else {}
-        if options.recording:
-            needles |= leaks.needles_of_record(formats.read(options.recording))
-        figures = leaks.look(options.path, needles)
+        wanted = leaks.Wanted(
+            leaks.forms_of_id(options.study_id) if options.study_id else {},
+            {"the recording": leaks.stretch_of(formats.read(options.recording))} if options.recording else {},
+        )
+        figures = leaks.look(options.path, wanted)
     else:
         figures = leaks.measure(say, options.path)
     if options.out:
@@ -45,10 +46,10 @@ def run(options: argparse.Namespace) -> int:
         print_json(figures)
     else:
         print(
-            f"{figures['files']} files, {figures['bytes']} bytes searched for {figures['forms']} forms: "
-            f"{len(figures['findings'])} findings; {len(figures['control_missed'])} planted forms missed; "
-            f"swap: {', '.join(figures['swap']) or 'none'}"
+            f"{figures['files']} files, {figures['bytes']} bytes searched for {figures['forms_of_ids']} forms of ids "
+            f"and {figures['stretches']} stretches of recordings: {len(figures['findings'])} findings;"
         )
+        print(f"{len(figures['control_missed'])} planted forms missed; swap: {', '.join(figures['swap']) or 'none'}")
     if figures["findings"] or figures["control_missed"]:
         first = (figures["findings"] or figures["control_missed"])[0]
         raise StoreError(f"The search did not pass: {first}", "See `findings` and `control_missed` in the result.")

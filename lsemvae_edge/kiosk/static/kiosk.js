@@ -75,7 +75,8 @@ class Kiosk {
 
   show(state) {
     showBand(state.band);
-    const made = [state.server, state.screen, state.language, state.visit?.study_id, state.recording?.id].join("\n");
+    const of = [state.visit?.study_id, state.recording?.id, this.result?.seq];
+    const made = [state.server, state.screen, state.language, ...of].join("\n");
     this.bar.update(state);
     const isNew = this.shown !== made;
     if (isNew) {

@@ -114,8 +114,9 @@ def languages(state: State, language: Language, *, console: bool) -> Scene:
 
 def writable(state: State) -> str:
     """Return the state's language if the kernel's console can write it, else one that it can, if any is offered."""
-    codes = [state["language"], "en", *state["languages"]]
-    return next((code for code in codes if _latin(state["languages"].get(code, "\uffff"))), state["language"])
+    now: str = state["language"]
+    codes: list[str] = [now, "en", *state["languages"]]
+    return next((code for code in codes if _latin(state["languages"].get(code, "\uffff"))), now)
 
 
 def operator(state: State, language: Language) -> Scene:
@@ -172,10 +173,10 @@ def _about(state: State, language: Language, answers: Mapping[str, Any]) -> Scen
     if "age_band" not in answers:
         bands = tuple(Choice(language(text), ":answer", {"age_band": band}) for band, text in words.AGE_BANDS.items())
         return Scene("about-age", language(words.AGE), "ask", (), bands, escape=_UNANSWER)
-    choices = tuple(
+    answered = tuple(
         Choice(language(text), "about", {**answers, "pacemaker": code}) for code, text in words.PACEMAKERS.items()
     )
-    return Scene("about-pacemaker", language(words.PACEMAKER), "ask", (), choices, escape=_UNANSWER)
+    return Scene("about-pacemaker", language(words.PACEMAKER), "ask", (), answered, escape=_UNANSWER)
 
 
 def _recorder(state: State, language: Language, answers: Mapping[str, Any]) -> Scene:

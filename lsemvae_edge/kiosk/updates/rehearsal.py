@@ -61,7 +61,7 @@ def migrate(folder: Path) -> dict[str, Any]:
 
     database = Database(folder, wait_s=5.0)
     try:
-        found, before = schema.version_of(database), _entries(database)
+        found, before = schema.known_version(database), _entries(database)
         schema.bring_up_to_date(database)
         after = _entries(database)
         with database.reading() as connection:

@@ -79,13 +79,12 @@ def playing(own_kiosk, page_of):
     kiosk = own_kiosk(demo=True)
     page = page_of(kiosk)
     kiosk_browser.to_waiting(page)
-    states, told = [], []
-    page.expose_function("keepState", states.append)
-    page.evaluate("""async () => {
-      const text = await (await fetch("/events?tab=other")).body.getReader().read();
-      await keepState(new TextDecoder().decode(text.value));
+    told = []
+    first = page.evaluate("""async () => {
+      const piece = await (await fetch("/events?tab=other")).body.getReader().read();
+      return new TextDecoder().decode(piece.value);
     }""")
-    state = json.loads(states[0].split("data: ")[1].splitlines()[0])
+    state = json.loads(first.split("data: ")[1].splitlines()[0])
     recording = {
         "id": "a",
         "fs_hz": 500.0,
