@@ -15,6 +15,7 @@ from lsemvae_edge.exchange.fhir_result import SIMULATED
 from lsemvae_edge.exchange.fhir_terms import LEADS, string
 from lsemvae_edge.exchange.files import recording
 from lsemvae_edge.exchange.resampled import within
+from lsemvae_edge.formats.dicom import ORIGIN
 from lsemvae_edge.record import Record
 from lsemvae_edge.store import Stored
 
@@ -139,7 +140,7 @@ def _channel(pydicom: Any, lead: str, step: float, record: Record) -> Any:
 def _notes(exported: Exported, record: Record) -> list[str]:
     notes = []
     if exported.simulated:
-        notes += [SIMULATED, f"lsemvae-edge origin: {record.origin}"]
+        notes += [SIMULATED, f"{ORIGIN} {record.origin}"]
     if from_hz := record.meta.get("resampled_from_hz"):
         notes.append(f"Resampled from {from_hz:g} Hz to {record.fs_hz:g} Hz.")
     if record.amplitude != "calibrated":

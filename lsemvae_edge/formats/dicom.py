@@ -17,6 +17,8 @@ from lsemvae_edge.formats._contract import Format, Hints, Source, require
 from lsemvae_edge.leads import LIMB_LEADS, canonical_name
 from lsemvae_edge.record import Record
 
+ORIGIN = "lsemvae-edge origin:"
+"""Beginning of the annotation by which a demonstration stays one."""
 _DEFLATED = b"1.2.840.10008.1.2.1.99"
 _LEAD_NUMBERS = {1: "I", 2: "II", 61: "III", 62: "aVR", 63: "aVL", 64: "aVF"} | {n + 2: f"V{n}" for n in range(1, 7)}
 """Lead numbers shared by ISO/IEEE 11073-10101 (``2:n``) and SCP-ECG (``5.6.3-9-n``)."""
@@ -73,7 +75,17 @@ def _to_record(dataset: Any, source: Source) -> Record:
         record_id=source.path.stem,
         started_at=started_at,
         meta=_meta(dataset, started_at),
+        origin=_person.origin(_stated_origin(dataset)),
     )
+
+
+def _stated_origin(dataset: Any) -> str:
+    """Return what this package wrote about the recording's origin; empty if it did not make the file."""
+    for annotation in dataset.get("WaveformAnnotationSequence") or []:
+        text = str(annotation.get("UnformattedTextValue") or "")
+        if text.startswith(ORIGIN):
+            return text.removeprefix(ORIGIN)
+    return ""
 
 
 def _rhythm_group(groups: Iterable[Any]) -> Any:

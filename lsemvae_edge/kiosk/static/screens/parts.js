@@ -54,7 +54,7 @@ export function messageInTitle({ element, heading }) {
  */
 export function fitted(element) {
   const content = element.querySelector(".content");
-  for (const step of [1, 0.94, 0.88, 0.82, 0.76, 0.7]) {
+  for (const step of [1, 0.94, 0.88, 0.82, 0.76, 0.7, 0.65]) {
     element.style.setProperty("--fit", step);
     if (isWhole(element) && isWhole(content)) return;
   }
