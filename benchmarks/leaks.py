@@ -312,7 +312,7 @@ def _inside(content: bytes) -> Iterator[tuple[str, bytes]]:
             inner = zlib.decompressobj(47).decompress(content[match.start() :], _INFLATED)
         except zlib.error:
             continue
-        if len(inner) > waveforms.N_SAMPLES:
+        if inner:
             yield "compressed", inner
             yield from ((f"compressed, {how}", deeper) for how, deeper in _inside(inner))
     for match in _BASE64.finditer(content):

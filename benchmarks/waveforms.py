@@ -18,8 +18,10 @@ SURE = 0.9995
 _STRIDES = (1, 2, 3, 6, 8, 12)
 _TEXT_STRIDES = (1, 2, 3, 4, 6, 7, 8, 9, 12, 13)
 _NUMBER = re.compile(rb"-?\d+(?:\.\d+)?(?:[eE][-+]?\d+)?")
-_AT_ONCE = 1 << 15
 _LIMIT = 1e12
+_N_CHECKS = 5
+_NEAR = 0.06
+"""Of the stretch's whole range: how near a few of its samples must be before all are looked at."""
 
 
 def places(content: bytes, stretch: Array) -> list[str]:
@@ -31,12 +33,10 @@ def places(content: bytes, stretch: Array) -> list[str]:
     stretch : array (N_SAMPLES,)
         Not constant.
     """
-    wanted = stretch - stretch.mean()
-    wanted /= np.linalg.norm(wanted)
     found = []
     for name, values, strides in _readings(content):
         for stride in strides:
-            if any(_holds(values[phase::stride], wanted) for phase in range(stride)):
+            if any(_holds(values[phase::stride], stretch) for phase in range(stride)):
                 found.append(f"{name}, every {stride}." if stride > 1 else name)
     return found
 
@@ -61,20 +61,23 @@ def _readings(content: bytes) -> Iterator[tuple[str, Array, tuple[int, ...]]]:
     yield "text", np.array([float(word) for word in _NUMBER.findall(content)]), _TEXT_STRIDES
 
 
-def _holds(values: Array, wanted: Array) -> bool:
-    """Whether some neighbours among the values rise and fall as is wanted."""
-    if len(values) < len(wanted):
+def _holds(values: Array, stretch: Array) -> bool:
+    """Whether some neighbours among the values rise and fall as the stretch does."""
+    n_begins = len(values) - len(stretch) + 1
+    if n_begins < 1:
         return False
     values = np.where(np.abs(values) < _LIMIT, values, 0.0)
-    for begin in range(0, len(values) - len(wanted) + 1, _AT_ONCE):
-        windows = np.lib.stride_tricks.sliding_window_view(
-            values[begin : begin + _AT_ONCE + len(wanted) - 1], len(wanted)
-        )
-        # Shifted by a value of its own, so that little is lost where values are large.
-        near = windows - windows[:, :1]
-        spread = np.einsum("ij,ij->i", near, near) - near.sum(axis=1) ** 2 / len(wanted)
-        with np.errstate(divide="ignore", invalid="ignore"):
-            alike = np.abs(near @ wanted) / np.sqrt(spread)
-        if np.any(alike[spread > 0] > SURE):
+    high, low = int(np.argmax(stretch)), int(np.argmin(stretch))
+    lowest = values[low : low + n_begins]
+    span = values[high : high + n_begins] - lowest
+    likely = span != 0
+    for check in np.linspace(0, len(stretch) - 1, _N_CHECKS).astype(int):
+        share = (stretch[check] - stretch[low]) / (stretch[high] - stretch[low])
+        likely &= np.abs(values[check : check + n_begins] - lowest - share * span) <= _NEAR * np.abs(span)
+    wanted = (stretch - stretch.mean()) / np.linalg.norm(stretch - stretch.mean())
+    for begin in np.flatnonzero(likely):
+        window = values[begin : begin + len(stretch)]
+        window = window - window.mean()
+        if abs(window @ wanted) > SURE * np.linalg.norm(window):
             return True
     return False

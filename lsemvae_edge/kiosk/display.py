@@ -1,5 +1,6 @@
 """The browser that shows the kiosk's page: whether there is a display, which browser, and what it must not do."""
 
+import html
 import os
 import re
 import shutil
@@ -20,6 +21,7 @@ VARIABLE = "LSEMVAE_EDGE_BROWSER"
 NO_BROWSER = mark("No Chromium was found to show the page in.")
 NO_BROWSER_STEP = mark("Install the package chromium, or run `lsemvae-edge screen --ui terminal`.")
 ENDS_WITHIN_S = 5.0
+DOOR = "open.html"
 POLL_S = 0.5
 MEMORY_FILE_SYSTEMS = frozenset({"tmpfs", "ramfs"})
 
@@ -75,12 +77,17 @@ def find_browser() -> str | None:
     return next((found for name in names if (found := shutil.which(name))), None)
 
 
-def arguments(browser: str, url: str, profile: Path) -> list[str]:
-    """Return the command that shows ``url``, and nothing else, on the whole screen."""
+def arguments(browser: str, door: Path, profile: Path) -> list[str]:
+    """Return the command that shows what a file of ours leads to, and nothing else, on the whole screen."""
     switches = [*_SWITCHES, f"--user-data-dir={profile}", f"--disk-cache-dir={profile / 'cache'}"]
     if os.environ.get("WAYLAND_DISPLAY") and not os.environ.get("DISPLAY"):
         switches.append("--ozone-platform=wayland")
-    return [browser, *switches, f"--app={url}"]
+    return [browser, *switches, f"--app={door.as_uri()}"]
+
+
+def door_to(url: str) -> str:
+    """Return a page that leads to an address at once."""
+    return f'<!doctype html><meta http-equiv="refresh" content="0; url={html.escape(url)}">'
 
 
 @contextmanager
@@ -90,8 +97,8 @@ def launched(url: str) -> Iterator[subprocess.Popen[bytes]]:
     Parameters
     ----------
     url : str
-        Address with its token; it is seen by other users of this machine in the list of processes, which is why the
-        server takes the token once.
+        Address with its token. It goes to the browser in a file of the profile, because other users of this machine see
+        the arguments of every process.
 
     Raises
     ------
@@ -104,9 +111,12 @@ def launched(url: str) -> Iterator[subprocess.Popen[bytes]]:
     with tempfile.TemporaryDirectory(
         prefix="lsemvae-edge-", dir=memory_folder(), ignore_cleanup_errors=True
     ) as profile:
+        door = Path(profile) / DOOR
+        door.touch(mode=0o600)
+        door.write_text(door_to(url), "ascii")
         try:
             process = subprocess.Popen(  # noqa: S603
-                arguments(browser, url, Path(profile)),
+                arguments(browser, door, Path(profile)),
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,

@@ -187,8 +187,10 @@ class Station:
             raise UsageError(mark("The page has changed in the meantime."), LOOK)
         if self.flow.is_locked and name not in WHILE_LOCKED:
             raise UsageError(mark("The page is locked."), mark("Unlock it with your PIN."))
-        self.hint = None
         self.flow.touched()
+        if name == "touch":
+            return
+        self.hint = None
         try:
             await act(self, **values)
         except TypeError as error:
@@ -227,6 +229,9 @@ class Station:
         if self.operators is not None and self.flow.operator is not None:
             await asyncio.to_thread(self.operators.verify, self.flow.operator, pin)
         self.flow.unlock()
+
+    async def touch(self) -> None:
+        """Take notice that somebody is typing or looking, so that the page does not lock."""
 
     async def set_language(self, *, code: str) -> None:
         """Show everything in another language."""
@@ -498,7 +503,7 @@ def _is_today(entry: "Entry") -> bool:
     return datetime.fromisoformat(entry.at).astimezone().date() == now.astimezone().date()
 
 
-ANYWHERE = frozenset({"lock", "unlock", "set_language", "sign_in", "sign_out"})
+ANYWHERE = frozenset({"touch", "lock", "unlock", "set_language", "sign_in", "sign_out"})
 WHILE_LOCKED = frozenset({"unlock", "sign_in", "set_language", "lock"})
 ACTS = {
     act.__name__: act
@@ -507,6 +512,7 @@ ACTS = {
         Station.sign_out,
         Station.lock,
         Station.unlock,
+        Station.touch,
         Station.set_language,
         Station.start,
         Station.identify,

@@ -51,7 +51,7 @@ def test_an_id_in_a_name_of_a_file_is_found(tmp_path, wanted):
 @pytest.mark.parametrize("compress", [zlib.compress, gzip.compress, lambda data: zlib.compress(gzip.compress(data))])
 def test_what_is_compressed_is_searched_too(tmp_path, wanted, compress):
     content = b"before" + compress(json.dumps({"study_id": ID, "more": "x" * 99}).encode()) + b"after"
-    assert "id, text, compressed" in found_in(tmp_path, content, wanted)
+    assert any(form.startswith("id, text, compressed") for form in found_in(tmp_path, content, wanted))
 
 
 @pytest.mark.parametrize("format", ["csv", "edf", "native", "wfdb"])

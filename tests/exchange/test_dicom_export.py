@@ -146,6 +146,13 @@ def test_a_simulated_record_is_a_phantoms(made, making):
         assert channel.ChannelStatus == "TEST DATA"
 
 
+@pytest.mark.parametrize("synthetic", [False, True])
+def test_a_demonstration_stays_one_when_the_file_is_read_again(synthetic, kept, making, tmp_path):
+    path = tmp_path / "x.dcm"
+    path.write_bytes(exchange.export(kept(making.attempt(making.record())), "dicom", synthetic=synthetic))
+    assert (formats.read(path).origin == "file") is not synthetic
+
+
 def test_a_signal_without_a_standard_lead_is_refused(kept, making):
     record = Record(np.ones((1, 100)), 500.0, ("ABC",), started_at=datetime.now(UTC), origin="live")
     with pytest.raises(UsageError, match="standard lead"):

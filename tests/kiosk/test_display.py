@@ -34,6 +34,9 @@ def browser(tmp_path, monkeypatch):
         f"place = pathlib.Path({str(tmp_path)!r})\n"
         "profile = next(w.split('=', 1)[1] for w in sys.argv if w.startswith('--user-data-dir='))\n"
         "(pathlib.Path(profile) / 'Cookies').write_text('token')\n"
+        "door = pathlib.Path(sys.argv[-1].removeprefix('--app=file://'))\n"
+        "seen = f'{door.stat().st_mode & 0o777:o} {door.read_text()}'\n"
+        "with (place / 'doors').open('a') as file: file.write(f'{seen}\\n')\n"
         "helper = subprocess.Popen(['sleep', '600'])\n"
         "(place / 'helper').write_text(str(helper.pid))\n"
         "(place / 'home').write_text(os.environ['HOME'])\n"
@@ -73,8 +76,8 @@ def test_the_profile_lies_in_memory_and_goes_with_the_browser(browser):
 
 
 def test_the_command_shows_one_page_and_asks_nobody_else(browser):
-    command = display.arguments("chromium", URL, Path("/run/profile"))
-    assert command[-1] == f"--app={URL}"
+    command = display.arguments("chromium", Path("/run/profile/open.html"), Path("/run/profile"))
+    assert command[-1] == "--app=file:///run/profile/open.html"
     for switch in ("--kiosk", "--incognito", "--no-first-run", "--disable-sync", "--disable-background-networking"):
         assert switch in command
     assert any(word.startswith("--host-resolver-rules=") and "~NOTFOUND" in word for word in command)
@@ -140,7 +143,12 @@ def test_a_server_that_starts_again_is_followed_to_its_new_address(browser, tmp_
     file.write_text("")
     file.write_text(f"{other}\n")
     until(lambda: len(calls(browser)) == 2)
-    assert [call[-1] for call in calls(browser)] == [f"--app={URL}", f"--app={other}"]
+    first, second = (browser / "doors").read_text().splitlines()
+    assert first.startswith("600 ")
+    assert f"url={URL}" in first
+    assert f"url={other}" in second
+    # Every user of a machine sees what programs were called with.
+    assert "/k/" not in (browser / "calls").read_text()
     # Somebody closes it: that ends the program, and the unit starts it again.
     helper = int((browser / "helper").read_text())
     parent = int(Path(f"/proc/{helper}/stat").read_text().split(")")[1].split()[1])
@@ -163,9 +171,25 @@ def test_every_switch_is_one_that_the_real_browser_starts_with(tmp_path):
 
     page = tmp_path / "page.html"
     page.write_text("<title>kiosk</title><p>served</p>")
-    switches = [word for word in display.arguments("chromium", "x", tmp_path)[1:-1] if word != "--kiosk"]
+    switches = [word for word in display.arguments("chromium", tmp_path / "x", tmp_path)[1:-1] if word != "--kiosk"]
     done = subprocess.run(
         ["chromium", "--headless", "--no-sandbox", "--disable-gpu", *switches, "--dump-dom", page.as_uri()],
+        capture_output=True, text=True, timeout=120, check=False,
+    )  # fmt: skip
+    assert "served" in done.stdout, done.stderr[-2000:]
+
+
+@pytest.mark.skipif(shutil.which("chromium") is None, reason="no chromium here")
+def test_the_real_browser_goes_through_the_door(tmp_path):
+    import subprocess
+
+    page = tmp_path / "page.html"
+    page.write_text("<title>kiosk</title><p>served</p>")
+    door = tmp_path / "open.html"
+    door.write_text(display.door_to(page.as_uri()))
+    done = subprocess.run(
+        ["chromium", "--headless", "--no-sandbox", "--disable-gpu", "--virtual-time-budget=5000", "--dump-dom",
+         f"--user-data-dir={tmp_path / 'profile'}", door.as_uri()],
         capture_output=True, text=True, timeout=120, check=False,
     )  # fmt: skip
     assert "served" in done.stdout, done.stderr[-2000:]
