@@ -77,6 +77,8 @@ def _holds(values: Array, stretch: Array) -> bool:
     wanted = (stretch - stretch.mean()) / np.linalg.norm(stretch - stretch.mean())
     for begin in np.flatnonzero(likely):
         window = values[begin : begin + len(stretch)]
+        # Some readings are numbers so small that their squares are none.
+        window = window / np.abs(window).max()
         window = window - window.mean()
         if abs(window @ wanted) > SURE * np.linalg.norm(window):
             return True

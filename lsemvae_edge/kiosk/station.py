@@ -39,14 +39,22 @@ NONE_ENROLLED = mark("No recorder is enrolled on this machine.")
 CHOOSE_ANOTHER = mark("This recorder is not enrolled here.")
 
 
+class Coded(Protocol):
+    """An operator."""
+
+    @property
+    def code(self) -> str:
+        """Return the code under which what they do is kept."""
+
+
 class SignIn(Protocol):
     """Who may sign in; the module `lsemvae_edge.kiosk.operators` is one."""
 
     def codes(self) -> Sequence[str]:
         """Return the codes of all operators."""
 
-    def verify(self, code: str, pin: str) -> object:
-        """Raise `LsemvaeError` unless the PIN is that operator's."""
+    def verify(self, code: str, pin: str) -> "Coded":
+        """Return the operator; raise `LsemvaeError` unless the PIN is theirs."""
 
 
 class Station:
@@ -207,11 +215,9 @@ class Station:
         """Let an operator in, from any screen."""
         if self.operators is None:
             raise UsageError(NOT_NOW, LOOK)
-        await asyncio.to_thread(self.operators.verify, operator, pin)
-        if operator != self.flow.operator:
-            await self._abandoned()
-        self.flow.sign_in(operator)
-        await self._note("sign_in", {}, operator)
+        code = (await asyncio.to_thread(self.operators.verify, operator, pin)).code
+        self.flow.sign_in(code)
+        await self._note("sign_in", {}, code)
 
     async def sign_out(self) -> None:
         """Let the operator out."""

@@ -2,6 +2,7 @@
 
 import asyncio
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 
@@ -259,6 +260,7 @@ class Operators:
     def verify(self, code, pin):
         if (code, pin) not in {("AB", "2580"), ("CD", "1470")}:
             raise UsageError("The code and the PIN do not belong together.", "Type it again.")
+        return SimpleNamespace(code=code)
 
 
 def test_operators_sign_in_switch_and_are_named_in_what_is_kept(
