@@ -142,9 +142,9 @@ def pack(image: Path, files: dict[str, str], modules: Sequence[Path], late: Sequ
     for library in _libraries([interpreter, *(Path(path) for path in files if ".so" in Path(path).suffixes)]):
         archive.file(str(library).lstrip("/"), library.read_bytes())
     for place, chosen in (("modules", modules), ("late", late)):
-        archive.file(f"{place}/order", "".join(f"{path.name}\n" for path in chosen).encode())
-        for path in chosen:
-            archive.file(f"{place}/{path.name}", path.read_bytes())
+        archive.file(f"{place}/order", "".join(f"{module.name}\n" for module in chosen).encode())
+        for module in chosen:
+            archive.file(f"{place}/{module.name}", module.read_bytes())
     image.write_bytes(archive.ended())
 
 

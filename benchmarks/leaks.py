@@ -100,7 +100,8 @@ def stretch_of(record: Record) -> Array:
     moves = np.abs(np.diff(signal_mv))
     moves[record.gaps[0][1:] | record.gaps[0][:-1]] = -np.inf
     begin = int(np.argmax(np.convolve(moves, np.ones(waveforms.N_SAMPLES - 1), "valid")))
-    return signal_mv[begin : begin + waveforms.N_SAMPLES]
+    stretch: Array = signal_mv[begin : begin + waveforms.N_SAMPLES]
+    return stretch
 
 
 def search(paths: Iterable[Path], wanted: Wanted) -> tuple[dict[str, list[str]], int, int]:

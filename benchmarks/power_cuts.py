@@ -174,7 +174,7 @@ class _Run:
 
     def _until_open(self) -> bool:
         """Hear the guest out and judge; False if its power went before it had said everything."""
-        lines = []
+        lines: list[str] = []
         deadline = monotonic() + _PATIENCE_S
         while (line := self._machine.line(deadline)) is not None:
             if line == "OPEN":

@@ -111,7 +111,7 @@ def _median_ms(subject: Callable[[], object]) -> float:
 def _written(folder: Path, result: ScreeningResult, screenings: int) -> dict[str, Any]:
     """Count what screenings write, in a process of their own; what starting it takes is subtracted."""
     (folder / "result.json").write_text(json.dumps(result.to_dict()))
-    strace = shutil.which("strace")
+    strace = shutil.which("strace") or ""
     found = []
     for count in (0, screenings):
         trace = folder / "trace"

@@ -48,7 +48,7 @@ def heart(seed: int, number: int) -> Record:
     rng = np.random.default_rng((seed, number))
     made = simulate(drawn(rng), DURATION_S, FS_HZ, rng, LEADS)
     signal_mv = np.round(made.signal_mv / MV_PER_LSB).astype(np.float32) * np.float32(MV_PER_LSB)
-    return _live(replace(made, signal_mv=signal_mv, gaps=None), seed, number)
+    return _live(Record(signal_mv, FS_HZ, LEADS), seed, number)
 
 
 def attempt(visit: Visit, record: Record, result: ScreeningResult | None) -> Attempt:

@@ -179,11 +179,11 @@ class Judge:
                 self.findings.append("The store does not verify.")
             elif word == "FINDING":
                 self.findings.append(rest)
-        for seq, digest in self.shown.items():
-            if seq not in found:
-                self.findings.append(f"Entry {seq} was shown as saved and is gone.")
-            elif found[seq] != digest:
-                self.findings.append(f"Entry {seq} was shown as saved and is another.")
+        for shown, digest in self.shown.items():
+            if shown not in found:
+                self.findings.append(f"Entry {shown} was shown as saved and is gone.")
+            elif found[shown] != digest:
+                self.findings.append(f"Entry {shown} was shown as saved and is another.")
         unshown = found.keys() - self.shown.keys()
         # A journal ends in the moment in which its attempt is stored.
         if self.synced is not None and not unshown and read_back.get(self.synced[0], 0) < self.synced[1]:

@@ -55,8 +55,8 @@ def _readings(content: bytes) -> Iterator[tuple[str, Array, tuple[int, ...]]]:
     for offset in range(3):
         whole = len(raw[offset:]) // 3 * 3
         parts = raw[offset : offset + whole].reshape(-1, 3).astype(np.int32)
-        for order, called in ((slice(None), ""), (slice(None, None, -1), " big-endian")):
-            low, middle, high = parts[:, order].T
+        for triples, called in ((parts, ""), (parts[:, ::-1], " big-endian")):
+            low, middle, high = triples.T
             yield f"int24{called}", ((low | middle << 8 | high << 16) << 8 >> 8).astype(np.float64), _STRIDES
     yield "text", np.array([float(word) for word in _NUMBER.findall(content)]), _TEXT_STRIDES
 
