@@ -75,7 +75,7 @@ class Traces:
     amplitude: Amplitude
 
 
-_NO_CONTACT = mark("No contact: {electrodes}. Moisten the skin and hold the electrodes.")
+NO_CONTACT = mark("No contact: {electrodes}. Moisten the skin and hold the electrodes.")
 _BATTERY = mark("The recorder's battery is at {percent} %: charge it after this recording.")
 _RECORDING = mark("Recording. Keep still.")
 _SENTENCES: dict[State, str] = {
@@ -92,7 +92,7 @@ def message(progress: Progress, recorder: str) -> str:
     if progress.state != "recording":
         return _SENTENCES[progress.state].format(recorder=recorder)
     if progress.off:
-        return _NO_CONTACT.format(electrodes=", ".join(sorted(progress.off)))
+        return NO_CONTACT.format(electrodes=", ".join(sorted(progress.off)))
     if progress.battery is not None and progress.battery < LOW_PERCENT:
         return _BATTERY.format(percent=progress.battery)
     return _RECORDING

@@ -62,7 +62,7 @@ HEADERS = {
     "x-content-type-options": "nosniff",
     "cross-origin-opener-policy": "same-origin",
     "cross-origin-resource-policy": "same-origin",
-    "permissions-policy": "camera=(), microphone=(), geolocation=(), bluetooth=()",
+    "permissions-policy": "camera=(), microphone=(), geolocation=()",
 }
 
 
@@ -104,6 +104,7 @@ class Server:
                     Route("/events", self._events),
                     Route("/act", self._act, methods=["POST"]),
                     Route("/strings/{code}.json", self._strings),
+                    Route("/fonts/noto-sans.ttf", _font),
                     Mount("/static", StaticFiles(directory=STATIC)),
                 ]
             ),
@@ -271,6 +272,13 @@ class _Guard:
         is_ours = scope["method"] != "POST" if origin is None else origin in self._origins
         site = headers.get("sec-fetch-site", "none")
         return is_ours and (site in ("same-origin", "none") or scope["path"].startswith("/k/"))
+
+
+async def _font(_: Request) -> Response:
+    """Return the pages' typeface, which has Devanagari: the system may have none."""
+    from lsemvae_edge.report import fonts
+
+    return FileResponse(fonts.path(), media_type="font/ttf")
 
 
 async def _body(request: Request) -> dict[str, Any] | None:

@@ -143,6 +143,13 @@ class Flow:
         self._touched_s = clock()
 
     @property
+    def study_id(self) -> str | None:
+        """Whose turn it is; None before an id was taken."""
+        if self.visit is not None:
+            return self.visit.study_id
+        return self._study_id or None
+
+    @property
     def has_attempts_left(self) -> bool:
         """Whether this visit may be recorded once more."""
         return self.attempt < self.settings.attempts

@@ -43,19 +43,23 @@ class Paperwork:
         self._told = ("ready", READY)
         self._copies: dict[int, int] = {}
         self._task: asyncio.Task[None] | None = None
+        self._fonts: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Self:
         if self._settings.printer is not None:
             from lsemvae_edge.kiosk.printing import Printer
 
             self._printer = Printer(self._settings.printer)
+            # Devanagari's fonts take seconds; nobody should wait for them beside the printer.
+            self._fonts = asyncio.create_task(asyncio.to_thread(_prepare, self._settings.language))
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        if self._task is not None:
-            self._task.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._task
+        for task in (self._task, self._fonts):
+            if task is not None:
+                task.cancel()
+                with suppress(asyncio.CancelledError, LsemvaeError):
+                    await task
 
     def state(self, language: Language) -> dict[str, Any] | None:
         """Return how printing stands; None where there is no printer."""
@@ -136,3 +140,9 @@ class Paperwork:
             with suppress(LsemvaeError):
                 await asyncio.to_thread(self._printer.purge, job)
             self._changed()
+
+
+def _prepare(code: str) -> None:
+    from lsemvae_edge.report import pdf
+
+    pdf.prepare(language_of(code))

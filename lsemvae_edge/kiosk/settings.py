@@ -1,8 +1,9 @@
 """What an operator's organisation sets for a kiosk."""
 
+import json
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from lsemvae_edge import strict_json
@@ -100,7 +101,11 @@ def update(change: Callable[[Settings], Settings]) -> Settings:
 def _parse(raw: bytes, path: Path) -> Settings:
     what = f"The settings {path}"
     try:
-        return _checked(from_dict(Settings, strict_json.parse(raw, what, _REPAIR), what))
+        told = strict_json.parse(raw, what, _REPAIR)
+        if not isinstance(told, dict):
+            raise UsageError(f"{what} are no object.", _REPAIR)
+        # A file may list what differs alone; what it lists that does not exist is refused.
+        return _checked(from_dict(Settings, {**json.loads(json.dumps(asdict(Settings()))), **told}, what))
     except BundleError as error:
         raise UsageError(error.message, _REPAIR) from error
 

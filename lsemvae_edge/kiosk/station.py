@@ -121,7 +121,7 @@ class Station:
         await self._left.enter_async_context(self.source)
         await self._left.enter_async_context(self.paperwork)
         if self.outbox is not None:
-            self.outbox.changed = lambda _: loop.call_soon_threadsafe(self.changed)
+            self.outbox.changed = partial(self._changed_elsewhere, loop)
             self._left.enter_context(self.outbox)
         await asyncio.to_thread(recovery.recover, self.store)
         ticking = asyncio.create_task(self._tick())
@@ -143,6 +143,10 @@ class Station:
             self._was, self._screen_since = place, self.version
         self._changed.set()
         self._changed = asyncio.Event()
+
+    def _changed_elsewhere(self, loop: asyncio.AbstractEventLoop, _: object) -> None:
+        """Let everybody know what another thread found out."""
+        loop.call_soon_threadsafe(self.changed)
 
     async def wait(self, version: int, timeout_s: float) -> bool:
         """Wait until the version is another; return whether it is."""

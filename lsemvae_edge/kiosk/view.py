@@ -7,11 +7,11 @@ from dataclasses import asdict
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from lsemvae_edge.decision import NO_ANSWER
+from lsemvae_edge.decision import NO_ANSWER, PATTERN_SEEN
 from lsemvae_edge.device.capture import Judged
 from lsemvae_edge.device.intake import CLOCK_SET_AFTER
-from lsemvae_edge.device.progress import Traces
-from lsemvae_edge.kiosk.flow import LAST_ATTEMPT, Flow, Shown, Trouble
+from lsemvae_edge.device.progress import NO_CONTACT, Traces
+from lsemvae_edge.kiosk.flow import LAST_ATTEMPT, UNDER_WAY, Flow, Shown, Trouble
 from lsemvae_edge.language import LANGUAGES, Language, mark
 from lsemvae_edge.language import get as language_of
 from lsemvae_edge.leads import LIMB_LEADS, derive_limb_leads, solve_i_ii
@@ -29,6 +29,7 @@ ELECTRODES = ("RA", "LA", "LL")
 NEEDS = {"I": {"RA", "LA"}, "II": {"RA", "LL"}, "III": {"LA", "LL"}}
 """Electrodes of a lead; the augmented leads need all three."""
 
+PLACES = {"RA": mark("Right hand"), "LA": mark("Left hand"), "LL": mark("Left leg")}
 CONNECTING = mark("Connecting to the recorder.")
 HOLD_STILL = mark("Keep still. Breathe calmly.")
 ALMOST = mark("Good. Keep still for {seconds} more seconds.")
@@ -44,9 +45,9 @@ def state(station: "Station", code: str) -> dict[str, Any]:
     if flow.is_locked:
         trouble = station.hint
     visit = None
-    if flow.visit is not None and not is_private:
+    if flow.study_id is not None and not is_private and screen != "identify":
         attempt = flow.attempt + (screen in ("recorder", "hold"))
-        visit = {"study_id": flow.visit.study_id, "attempt": max(attempt, 1), "of": flow.settings.attempts}
+        visit = {"study_id": flow.study_id, "attempt": max(attempt, 1), "of": flow.settings.attempts}
     return {
         "schema": SCHEMA,
         "version": station.version,
@@ -64,6 +65,7 @@ def state(station: "Station", code: str) -> dict[str, Any]:
         "id_rules": {"check_character": station.settings.check_character},
         "recorders": [asdict(choice) for choice in station.choices] if screen in ("recorder", "hold") else [],
         "looking": station.is_looking,
+        "is_recording": flow.screen in UNDER_WAY,
         "recording": None if is_private else _recording(station, language),
         "result": None if is_private else _result(station, language),
         "printer": None if is_private else station.paperwork.state(language),
@@ -136,7 +138,7 @@ def _recording(station: "Station", language: Language) -> dict[str, Any] | None:
         "signal": signal,
         "contact": {name: ("off" if name in off else "ok") if known else "unknown" for name in ELECTRODES},
         "lead_state": lead_states(judged, leads),
-        "instruction": language.sentence(_instruction(station)),
+        "instruction": _instruction(station, language),
         "battery": progress.battery if progress else None,
         "lost": round(judged.lost, 4) if judged else 0.0,
         "amplitude": None if traces is None else traces.amplitude,
@@ -144,20 +146,23 @@ def _recording(station: "Station", language: Language) -> dict[str, Any] | None:
     }
 
 
-def _instruction(station: "Station") -> str:
-    """Return the one thing to do now, in English."""
+def _instruction(station: "Station", language: Language) -> str:
+    """Return the one thing to do now."""
     judged = station.judged
     if judged is None:
-        return CONNECTING
+        return language(CONNECTING)
     progress = judged.progress
-    if progress.state != "recording" or progress.off:
-        return progress.message
+    if progress.state != "recording":
+        return language.sentence(progress.message)
+    if progress.off:
+        places = [language(PLACES[name]) if name in PLACES else name for name in sorted(progress.off)]
+        return language(NO_CONTACT, electrodes=", ".join(places))
     if judged.advice:
-        return judged.advice
+        return language.sentence(judged.advice)
     left_s = station.bundle.spec.preprocess.required_s - judged.clean_s
     if 0 < left_s < 6:
-        return ALMOST.format(seconds=max(round(left_s), 1))
-    return HOLD_STILL
+        return language(ALMOST, seconds=max(round(left_s), 1))
+    return language(HOLD_STILL)
 
 
 def _band(station: "Station") -> str | None:
@@ -223,7 +228,7 @@ def _visit_words(station: "Station", shown: Shown, flow: Flow) -> tuple[str, str
     wording = shown.result.wording
     positive = station.bundle.spec.primary.classes[1]
     if shown.seen_before and shown.result.outcome != positive:
-        return wording.headline, SEEN_BEFORE
+        return f"{PATTERN_SEEN}: {station.bundle.spec.primary.title}", SEEN_BEFORE
     if shown.result.outcome == INCONCLUSIVE and not flow.has_attempts_left:
         return NO_ANSWER, LAST_ATTEMPT
     return wording.headline, wording.advice

@@ -65,22 +65,23 @@ def joins_before(char: str) -> bool:
     return unicodedata.category(char) in ("Mn", "Mc", "Cf")
 
 
-def _font_path() -> Path:
+def path() -> Path:
+    """Return where the variable font lies."""
     try:
         import fontpkg_noto_sans
     except ImportError as error:
         raise FontError("The report's font, Noto Sans, is not installed.") from error
-    path = Path(fontpkg_noto_sans.ROOT) / "files" / "NotoSans[wdth,wght].ttf"
-    if not path.is_file():
-        raise FontError(f"The report's font is not where its package should have it: {path}.")
-    return path
+    file = Path(fontpkg_noto_sans.ROOT) / "files" / "NotoSans[wdth,wght].ttf"
+    if not file.is_file():
+        raise FontError(f"The report's font is not where its package should have it: {file}.")
+    return file
 
 
 @lru_cache(maxsize=1)
 def _writable() -> frozenset[str]:
     from fontTools.ttLib import TTFont
 
-    with TTFont(_font_path(), lazy=True) as font:
+    with TTFont(path(), lazy=True) as font:
         # Of the scripts that need shaping, pages are shaped for Devanagari: wrong letters are worse than none.
         return frozenset(
             chr(code) for code in font.getBestCmap() if code < 0x530 or code in _DEVANAGARI or 0x1E00 <= code < 0x2C00
@@ -93,7 +94,6 @@ def _instance(weight: int, characters: frozenset[str]) -> bytes:
     from fontTools.ttLib import TTFont
     from fontTools.varLib import instancer
 
-    path = _font_path()
     missing = sorted(characters - _writable())
     if missing:
         raise FontError(
@@ -105,7 +105,7 @@ def _instance(weight: int, characters: frozenset[str]) -> bytes:
     options.hinting = False
     options.notdef_outline = True
     options.drop_tables += ["STAT"]
-    with TTFont(path, lazy=True, recalcTimestamp=False) as font:
+    with TTFont(path(), lazy=True, recalcTimestamp=False) as font:
         subsetter = subset.Subsetter(options)
         subsetter.populate(unicodes=[ord(char) for char in characters])
         subsetter.subset(font)

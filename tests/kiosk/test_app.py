@@ -160,6 +160,12 @@ def test_nothing_but_the_pages_own_files_is_served(page, path):
     assert page.ask("GET", path)[0].status in (403, 404, 405)
 
 
+def test_the_typeface_is_served_because_the_system_may_have_none(page):
+    answer, content = page.ask("GET", "/fonts/noto-sans.ttf")
+    assert answer.status == 200
+    assert content[:4] == b"\x00\x01\x00\x00"
+
+
 def test_it_listens_on_this_machine_alone(page):
     from lsemvae_edge.kiosk import serve
 

@@ -304,3 +304,87 @@ def test_another_language_is_in_every_sentence_and_english_beside_the_result(
     assert nepali["result"]["headline"] != english["result"]["headline"]
     assert nepali["result"]["headline_en"] == english["result"]["headline"]
     assert nepali["result"]["advice_en"] == english["result"]["advice"]
+
+
+def test_whoever_types_keeps_the_page_open_and_loses_no_hint(station_of, player):
+    async def visit():
+        async with station_of(player()) as station:
+            await station.act("start")
+            with pytest.raises(LsemvaeError):
+                await station.act("identify", text="?")
+            station.flow._touched_s -= 119
+            version = station.version
+            await station.act("touch", version=0)
+            assert not station.flow.tick()
+            assert station.version == version
+            return station.state()
+
+    assert go(visit())["message"] is not None
+
+
+def test_a_locked_page_says_that_a_recording_goes_on_and_not_whose(
+    station_of, player, played, live_heart, visit_to, until
+):
+    async def visit():
+        async with station_of(player(played(live_heart(), pause_s=0.05))) as station:
+            await visit_to(station)
+            await station.act("begin")
+            await station.act("lock")
+            locked = station.state()
+            await station.act("unlock")
+            await until(station, "result", "retry")
+            await station.act("lock")
+            return locked, station.state()
+
+    during, after = go(visit())
+    assert during["is_recording"]
+    assert not after["is_recording"]
+    assert "ABCD1" not in str(during)
+
+
+def test_the_person_whose_turn_it_is_stands_on_every_screen_that_asks_about_them(station_of, player):
+    async def visit():
+        async with station_of(player()) as station:
+            await station.act("start")
+            before = station.state()
+            await station.act("identify", text="abcd1")
+            return before, station.state()
+
+    before, about = go(visit())
+    assert before["visit"] is None
+    assert about["visit"] == {"study_id": "ABCD1", "attempt": 1, "of": 3}
+
+
+def test_seen_once_counts_for_the_visit_and_the_words_agree(
+    station_of, player, played, live_heart, visit_to, until, monkeypatch
+):
+    async def visit():
+        noisy = add_noise(live_heart(12.0), "muscle", -15, 1)
+        async with station_of(player(played(noisy)), recording_limit_s=11.0) as station:
+            await visit_to(station)
+            station.flow._seen = True
+            await station.act("begin")
+            return await until(station, "result", "retry")
+
+    shown = go(visit())["result"]
+    assert shown["outcome"] == "present"
+    assert shown["headline"].startswith("Pattern seen")
+    assert "earlier attempt" in shown["advice"]
+
+
+def test_loose_electrodes_are_named_in_words(station_of, player, played, live_heart, visit_to):
+    async def visit():
+        loose = played(live_heart(), pause_s=0.1, off=frozenset({"LA", "LL"}))
+        async with station_of(player(loose)) as station:
+            await visit_to(station)
+            await station.act("begin")
+            async with asyncio.timeout(10):
+                while not (station.state()["recording"] or {}).get("seconds"):
+                    await asyncio.sleep(0.02)
+            return station.state()["recording"], station.state("es")["recording"]
+
+    english, spanish = go(visit())
+    assert english["instruction"].startswith("No contact: Left hand, Left leg.")
+    assert english["contact"] == {"RA": "ok", "LA": "off", "LL": "off"}
+    assert english["lead_state"]["II"] == "off"
+    assert "Left" not in spanish["instruction"]

@@ -54,7 +54,7 @@ def pages(record, result):
 @pytest.fixture(scope="module")
 def whole_font():
     """Noto Sans as its package has it: nothing was cut away that a text may need."""
-    return uharfbuzz.Font(uharfbuzz.Face(uharfbuzz.Blob.from_file_path(str(fonts._font_path()))))
+    return uharfbuzz.Font(uharfbuzz.Face(uharfbuzz.Blob.from_file_path(str(fonts.path()))))
 
 
 def shaped(font, text, language):

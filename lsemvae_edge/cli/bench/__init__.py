@@ -7,6 +7,7 @@ from lsemvae_edge.cli.bench import (
     bluetooth,
     cost,
     disk_full,
+    drawing,
     faults,
     formats,
     fuzz,
@@ -55,6 +56,7 @@ PARTS = (
     leaks,
     records,
     kiosk_latency,
+    drawing,
 )
 
 
