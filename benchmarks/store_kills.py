@@ -177,6 +177,8 @@ def _looked(folder: Path, work: Work, judge: Judge) -> None:
         if said is None:
             raise ProofError("A worker ended by itself.")
         judge.compare(said)
+        while worker.line(monotonic() + _PATIENCE_S) is not None:
+            pass
     finally:
         worker.kill()
         worker.close()

@@ -84,12 +84,15 @@ class Work:
         say(f"VERDICT {int(verdict.ok)} {verdict.n_entries}")
         for finding in verdict.findings:
             say(f"FINDING {finding}".replace("\n", " "))
-        for left in list(store.unfinished()):
+        unfinished = list(store.unfinished())
+        for left in unfinished:
             number = specimens.number_of(left.visit.study_id)
             right = journal_of(self.recorded(self.seed, number)).startswith(left.data)
             say(f"JOURNAL {number} {len(left.data)} {int(right)}")
-            store.settled(left)
         say("OPEN")
+        # Not before all of it was told: who is stopped earlier tells it again at the next start.
+        for left in unfinished:
+            store.settled(left)
 
     def _is_whole(self, store: Store, entry: Entry) -> bool:
         stored = store.read(entry.seq)
