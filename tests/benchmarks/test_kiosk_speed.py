@@ -3,6 +3,8 @@
 import os
 import subprocess
 import sys
+
+import pytest
 import time
 
 from lsemvae_edge import study_id
@@ -10,6 +12,7 @@ from lsemvae_edge.benchmarks import kiosk_speed
 from lsemvae_edge.benchmarks.kiosk_drive import environment
 
 
+@pytest.mark.slow
 def test_starts_and_screenings_are_measured():
     figures = kiosk_speed.measure(1, lambda _: None)
     assert len(figures["result_ms"]["each"]) == len(figures["outcomes"]) == 1

@@ -70,6 +70,7 @@ def test_noise_is_not_taken_for_a_record(tmp_path, wanted):
     assert found_in(tmp_path, np.random.default_rng(0).bytes(1 << 20), wanted) == []
 
 
+@pytest.mark.slow
 def test_a_kiosk_that_was_killed_leaves_nothing_in_clear():
     figures = leaks.measure(lambda _: None)
     assert figures["findings"] == []
