@@ -3,9 +3,9 @@
 import os
 import subprocess
 import sys
+import time
 
 import pytest
-import time
 
 from lsemvae_edge import study_id
 from lsemvae_edge.benchmarks import kiosk_speed

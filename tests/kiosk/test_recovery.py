@@ -32,6 +32,8 @@ def written(stores):
         for arrival in wire.record(seconds):
             journal.write(int(arrival.at_s * 1e9) + 1, arrival.uuid, arrival.data)
         journal._sync()
+        # A file that is being synced keeps its lock although it is closed.
+        journal._syncing.result()
         sealed.release()
         return journal
 

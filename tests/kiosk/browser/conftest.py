@@ -11,7 +11,9 @@ PINS = {"ASHA1": "2468", "BIMALA": "1357"}
 WAIT_MS = 15_000
 
 
-@pytest.fixture(scope="session")
+# For a file, and not for the session: while it is there, Playwright keeps a loop running in this thread, in which no
+# other test could run one of its own.
+@pytest.fixture(scope="module")
 def chrome():
     if kiosk_browser.chromium() is None:
         pytest.skip("Chromium is not installed")
