@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import Literal
 
 SECTOR = 4096
-"""Bytes that are written whole or not at all: what disks with sectors of that size promise. With 512, it is ext4's own
-superblock that is torn now and then, and the file system has to be repaired before it can be mounted."""
+"""Bytes that are written whole or not at all: what disks with sectors of that size promise. Below that, ext4's own
+superblock is torn now and then, and the file system has to be repaired by hand (``tests/power_cut/README.md``)."""
 Fate = Literal["lost", "mixed", "kept"]
 """What becomes of the cache: all of it is lost, each sector as chance will have it, or all of it is kept (then the
 guest's own memory alone is lost)."""

@@ -47,17 +47,36 @@ def write(result: ScreeningResult, record: Record, directory: str | os.PathLike[
     folder = Path(directory)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        return {kind: _replace(folder / f"{stem}.{kind}", content) for kind, content in contents.items()}
+        return {kind: put(folder / f"{stem}.{kind}", content) for kind, content in contents.items()}
     except OSError as error:
         raise StoreError(f"The report could not be written to {folder}: {error.strerror}.") from error
 
 
-def _replace(path: Path, content: bytes) -> Path:
+def put(path: Path, content: bytes, *, replace: bool = True) -> Path:
+    """Write a file whole or not at all, readable by its owner alone.
+
+    Parameters
+    ----------
+    path : Path
+    content : bytes
+    replace : bool
+        Whether it may take the place of another.
+
+    Raises
+    ------
+    FileExistsError
+        If there is one, and it may not.
+    OSError
+        If it cannot be written; nothing is left then.
+    """
     with NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}-", delete=False) as draft:
         try:
             draft.write(content)
             draft.flush()
             os.fsync(draft.fileno())
+            # A hard link would refuse at this very moment, but sticks are FAT and have none.
+            if not replace and path.exists():
+                raise FileExistsError(path)
             Path(draft.name).replace(path)
         except BaseException:
             Path(draft.name).unlink(missing_ok=True)

@@ -1,7 +1,6 @@
 """``records export``: records as files for other systems."""
 
 import argparse
-import os
 from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -103,10 +102,10 @@ def _content(store: "Store", entry: "Entry", name: str, language: str, site: str
 
 
 def _write(path: Path, content: bytes, *, replace: bool) -> None:
-    flags = os.O_WRONLY | os.O_CREAT | (os.O_TRUNC if replace else os.O_EXCL)
+    from lsemvae_edge.report.files import put
+
     try:
-        with os.fdopen(os.open(path, flags, 0o600), "wb") as file:
-            file.write(content)
+        put(path, content, replace=replace)
     except FileExistsError as error:
         raise UsageError(f"{path} is there already.", "Name another folder, or add --replace.") from error
     except OSError as error:
