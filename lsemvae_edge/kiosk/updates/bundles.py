@@ -12,7 +12,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from lsemvae_edge import bundle as model_bundles
-from lsemvae_edge import trust
 from lsemvae_edge.bundle import MANIFEST, SIGNATURE, Bundle, Standing
 from lsemvae_edge.errors import BundleError, LsemvaeError, UsageError
 from lsemvae_edge.kiosk.updates import durable, pointers
@@ -134,6 +133,8 @@ def current() -> Bundle:
     BundleError
         If it is damaged or no longer vouched for. Another is never taken instead.
     """
+    from lsemvae_edge import trust
+
     place = folder()
     with pointers.switching(place, exclusive=False):
         pointer = pointers.read(place)
@@ -169,6 +170,8 @@ def previous() -> str | None:
 
 def _judge(bundle: Bundle, roll_back: bool) -> Standing:
     """Ask the trust store without letting it remember anything: that comes after the switch."""
+    from lsemvae_edge import trust
+
     store = trust.read_store()
     return trust.judge(bundle, replace(store, accepted={}) if roll_back else store, strict=True)
 
@@ -250,6 +253,8 @@ def _tried(path: Path) -> str:
 
 
 def _switch(target: Path, bundle: Bundle, after: Pointer, older: bool) -> Bundle:
+    from lsemvae_edge import trust
+
     with pointers.switching(target, exclusive=True):
         if older:
             # Before the switch: were it the other way round, a kill between would leave a bundle that is refused.

@@ -4,11 +4,14 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from lsemvae_edge import bundle as model_bundles
-from lsemvae_edge import trust
 from lsemvae_edge.bundle import MANIFEST, Bundle, Standing
 from lsemvae_edge.errors import LsemvaeError, UsageError
+
+if TYPE_CHECKING:
+    from lsemvae_edge.trust import Store
 
 FIND_AT_MOST = 500
 """So many files and folders of a stick are looked at."""
@@ -45,6 +48,8 @@ def find(stick: Path) -> list[Candidate]:
     UsageError
         If it is no folder, or cannot be read.
     """
+    from lsemvae_edge import trust
+
     if not stick.is_dir():
         raise UsageError(f"There is no folder {stick}.", "Name the folder of the stick, for instance /media/stick.")
     try:
@@ -75,7 +80,9 @@ def _bundles_in(stick: Path) -> Iterator[Path]:
                 yield Path(entry.path)
 
 
-def _candidate(path: Path, store: trust.Store) -> Candidate:
+def _candidate(path: Path, store: "Store") -> Candidate:
+    from lsemvae_edge import trust
+
     bundle = None
     try:
         bundle = model_bundles.load(path)
