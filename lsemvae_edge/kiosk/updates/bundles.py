@@ -133,13 +133,13 @@ def current() -> Bundle:
     BundleError
         If it is damaged or no longer vouched for. Another is never taken instead.
     """
-    from lsemvae_edge import trust
-
     place = folder()
     with pointers.switching(place, exclusive=False):
         pointer = pointers.read(place)
         if pointer is None or pointer.current == SHIPPED:
             return model_bundles.default()
+        from lsemvae_edge import trust
+
         return trust.admit(_installed(place, pointer.current), strict=True)
 
 
