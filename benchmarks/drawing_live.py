@@ -116,7 +116,7 @@ def _restless(path: Path) -> Path:
     from lsemvae_edge.device.virtual import shelf
     from lsemvae_edge.synthetic.electrodes import add_noise
 
-    noisy = add_noise(shelf.person(60.0, 1), "muscle", -3.0, 1)
+    noisy = add_noise(shelf.person(60.0, 1), "muscle", -15.0, 1)
     return formats.write(replace(noisy, origin="simulated"), path)
 
 
