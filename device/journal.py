@@ -5,7 +5,7 @@ import os
 import time
 from collections.abc import Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Protocol
@@ -13,6 +13,7 @@ from typing import Any, Protocol
 from lsemvae_edge import __version__
 from lsemvae_edge.codecs import journal as codec
 from lsemvae_edge.codecs.journal import Counting, Entry, Torn
+from lsemvae_edge.container import append_whole
 from lsemvae_edge.device.driver import Stream
 from lsemvae_edge.errors import BadInputError, StoreError
 
@@ -190,16 +191,7 @@ class _File:
         self._descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
 
     def write(self, data: bytes) -> None:
-        done = 0
-        try:
-            while done < len(data):
-                # A disk that is nearly full takes a part, and says nothing.
-                done += os.write(self._descriptor, data[done:])
-        except OSError:
-            with suppress(OSError):
-                os.ftruncate(self._descriptor, self._size)
-            raise
-        self._size += done
+        self._size = append_whole(self._descriptor, data, self._size)
 
     def sync(self) -> None:
         os.fdatasync(self._descriptor)

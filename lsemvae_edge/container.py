@@ -11,7 +11,7 @@ import struct
 import zipfile
 import zlib
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from io import BytesIO
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol
@@ -123,6 +123,38 @@ def open_plain(path: Path, flags: int = 0) -> BinaryIO | None:
         os.close(descriptor)
         return None
     return os.fdopen(descriptor, "rb")
+
+
+def append_whole(descriptor: int, data: bytes, size: int) -> int:
+    """Append to a file; all of it or, with an error, nothing.
+
+    Parameters
+    ----------
+    descriptor : int
+    data : bytes
+    size : int
+        Of the file so far.
+
+    Returns
+    -------
+    int
+        Its size now.
+
+    Raises
+    ------
+    OSError
+        If it cannot be written.
+    """
+    done = 0
+    try:
+        while done < len(data):
+            # A disk that is nearly full takes a part, and says nothing.
+            done += os.write(descriptor, data[done:])
+    except OSError:
+        with suppress(OSError):
+            os.ftruncate(descriptor, size)
+        raise
+    return size + done
 
 
 def arrays(content: bytes) -> dict[str, NDArray[Any]]:

@@ -316,8 +316,6 @@ class Station:
     async def retry(self, *, electrodes_confirmed: bool = False) -> None:
         """Record the same person again."""
         self.flow.retry(electrodes_confirmed=bool(electrodes_confirmed))
-        if self.flow.screen == "recorder" or self.address is None:
-            self._look_around()
 
     async def next(self) -> None:
         """Leave this person for the next."""

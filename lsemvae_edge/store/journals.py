@@ -8,10 +8,10 @@ read by anybody, whenever the power goes.
 
 import os
 import struct
-from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from lsemvae_edge.container import append_whole
 from lsemvae_edge.errors import StoreError
 from lsemvae_edge.store.key import sync_folder
 from lsemvae_edge.store.sealing import NONCE_BYTES, TAG_BYTES, BrokenSealError, seal_with, unseal_with
@@ -103,15 +103,7 @@ class SealedJournal:
             self._descriptor = -1
 
     def _append(self, data: bytes) -> None:
-        done = 0
-        try:
-            while done < len(data):
-                done += os.write(self._descriptor, data[done:])
-        except OSError:
-            with suppress(OSError):
-                os.ftruncate(self._descriptor, self._size)
-            raise
-        self._size += done
+        self._size = append_whole(self._descriptor, data, self._size)
 
 
 def path_of(folder: Path, id: str) -> Path:
