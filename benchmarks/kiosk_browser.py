@@ -7,7 +7,7 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 STARTS_WITHIN_S = 60.0
 SIZES = ((800, 480), (1280, 800))
 """Pixels of the official 7-inch touch display of a Raspberry Pi, and of a cheap tablet."""
+KEY_MS = 120.0
+"""Between two keys of somebody who types."""
 ARGUMENTS = ("--no-sandbox", "--disable-dev-shm-usage")
 
 
@@ -96,6 +98,8 @@ class Kiosk:
         What differs from the defaults.
     operators : mapping of str to str
         Codes and their PINs.
+    supervisors : collection of str
+        Codes of those of them who are supervisors.
     """
 
     def __init__(
@@ -104,6 +108,7 @@ class Kiosk:
         recorder: Recorder | None = None,
         settings: Mapping[str, Any] | None = None,
         operators: Mapping[str, str] | None = None,
+        supervisors: Collection[str] = (),
     ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.folder = folder
@@ -120,7 +125,7 @@ class Kiosk:
         }
         self._arguments = ["--demo"] if recorder is None else []
         facts = {"settings": {"check_character": False, **(settings or {})}, "operators": dict(operators or {})}
-        self._set_up({**facts, "store": recorder is not None})
+        self._set_up({**facts, "supervisors": list(supervisors), "store": recorder is not None})
         if recorder is not None:
             self.environment["LSEMVAE_EDGE_ADAPTER"] = recorder.facts["adapter"]
             self.run("devices", "enrol", recorder.facts["address"])
@@ -185,7 +190,7 @@ from lsemvae_edge.store import places
 facts = json.loads(sys.argv[1])
 settings.update(lambda now: dataclasses.replace(now, **facts["settings"]))
 for code, pin in facts["operators"].items():
-    operators.add(code, pin)
+    operators.add(code, pin, "supervisor" if code in facts["supervisors"] else "operator")
 if facts["store"]:
     places.create_store().close()
 """
@@ -205,18 +210,27 @@ def to_waiting(page: "Page", operator: str = "", pin: str = "") -> None:
     test("screen-sign_in").or_(test("screen-waiting")).wait_for()
     if test("screen-sign_in").is_visible():
         test(f"operator-{operator}").click()
-        page.keyboard.type(pin)
-        page.keyboard.press("Enter")
+        type_pin(page, pin)
         test("screen-waiting").wait_for()
+
+
+def type_pin(page: "Page", pin: str) -> None:
+    """Type a PIN as a hand does: what comes at a barcode reader's pace is not taken."""
+    page.get_by_test_id("field").wait_for()
+    page.keyboard.type(f"{pin}\n", delay=KEY_MS)
+
+
+def to_about(page: "Page", study_id: str = "ABCD1") -> None:
+    """Go from the waiting screen to the first question to the person, or to that whether it is the same one."""
+    page.get_by_test_id("start").click()
+    page.get_by_test_id("screen-identify").wait_for()
+    page.keyboard.type(f"{study_id}\n")
 
 
 def to_hold(page: "Page", study_id: str = "ABCD1") -> None:
     """Go from the waiting screen to the drawings."""
     test = page.get_by_test_id
-    test("start").click()
-    test("screen-identify").wait_for()
-    page.keyboard.type(study_id)
-    page.keyboard.press("Enter")
+    to_about(page, study_id)
     test("consent-true").click()
     test("age_band-40-64").click()
     test("pacemaker-no").click()

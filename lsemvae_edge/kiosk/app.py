@@ -21,6 +21,7 @@ from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
 from lsemvae_edge.errors import LsemvaeError
+from lsemvae_edge.kiosk import defects, view
 from lsemvae_edge.kiosk.view import lead_states, six_leads
 from lsemvae_edge.language import LANGUAGES
 from lsemvae_edge.language import get as language_of
@@ -157,12 +158,12 @@ class Server:
         version = body.pop("version", None)
         try:
             await self.station.act(body.pop("act"), version=version if isinstance(version, int) else None, **body)
-        except LsemvaeError as error:
-            words = {
-                "message": language.sentence(error.message),
-                "next_step": language.sentence(error.next_step),
-            }
-            return JSONResponse(words, HTTPStatus.UNPROCESSABLE_ENTITY)
+        except Exception as error:  # noqa: BLE001
+            if is_defect := not isinstance(error, LsemvaeError):
+                defects.log(error)
+            said = view.words(defects.trouble(error), language)
+            status = HTTPStatus.INTERNAL_SERVER_ERROR if is_defect else HTTPStatus.UNPROCESSABLE_ENTITY
+            return JSONResponse(said, status)
         return JSONResponse({"ok": True})
 
     def _is_known(self, request: Request) -> bool:

@@ -14,7 +14,7 @@ from lsemvae_edge.errors import BadInputError, UsageError
 from lsemvae_edge.kiosk.settings import Settings
 from lsemvae_edge.language import mark
 from lsemvae_edge.result import INCONCLUSIVE, ScreeningResult
-from lsemvae_edge.visit import YOUNGEST, AgeBand, Visit
+from lsemvae_edge.visit import YOUNGEST, Visit
 
 Screen = Literal[
     "sign_in",
@@ -29,6 +29,7 @@ Screen = Literal[
     "result",
     "retry",
     "failed",
+    "corrections",
 ]
 UNDER_WAY: frozenset[Screen] = frozenset({"recording", "working"})
 """Screens during which a recording is made or judged."""
@@ -37,7 +38,6 @@ NOT_NOW = mark("That cannot be done now.")
 LOOK = mark("Look at the page, and choose again.")
 NO_CONSENT = mark("Without the person's agreement nothing is recorded.")
 LAST_ATTEMPT = mark("There is still no answer: refer this person, or repeat later.")
-SAME_ID = mark("This is the same id: was it the same person?")
 
 
 @dataclass(frozen=True)
@@ -232,7 +232,7 @@ class Flow:
         self._forget()
         self.screen = "identify"
 
-    def about(self, *, consent: bool, age_band: AgeBand, pacemaker: bool | None) -> None:
+    def about(self, *, consent: bool, age_band: str, pacemaker: bool | None) -> None:
         """Take what the operator asked the person.
 
         Raises
@@ -243,9 +243,10 @@ class Flow:
         self._only("about")
         if not consent:
             raise UsageError(NO_CONSENT, mark("Ask the person; if they do not agree, go back."))
-        if age_band not in YOUNGEST:
+        band = next((one for one in YOUNGEST if one == age_band), None)
+        if band is None:
             raise BadInputError(mark("The age is missing."), mark("Choose the age."))
-        self.visit = Visit(secrets.token_hex(16), self._study_id, self.operator or "", age_band, pacemaker, consent)
+        self.visit = Visit(secrets.token_hex(16), self._study_id, self.operator or "", band, pacemaker, consent)
         self.screen = "recorder"
 
     def chosen(self) -> None:
@@ -339,6 +340,16 @@ class Flow:
         self._only("identify", "repeat_or_other", "about", "recorder", "hold", "recording", "working")
         self._leave()
 
+    def corrections(self) -> None:
+        """Show what was recorded today."""
+        self._only("waiting")
+        self._forget()
+        self.screen = "corrections"
+
+    def correcting(self) -> None:
+        """Take notice that a study id is being corrected."""
+        self._only("corrections")
+
     def back(self) -> None:
         """Go one step back, where that loses nothing."""
         before: dict[Screen, Screen] = {
@@ -347,6 +358,7 @@ class Flow:
             "about": "identify",
             "recorder": "about" if not self.attempt else "waiting",
             "hold": "recorder",
+            "corrections": "waiting",
         }
         self._only(*before)
         to = before[self.screen]

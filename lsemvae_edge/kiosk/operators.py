@@ -33,7 +33,8 @@ FREE_TRIES = 5
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 30.0, 600.0
 
 Role = Literal["operator", "supervisor"]
-"""A supervisor may also export, wipe and update."""
+"""At the kiosk, a supervisor may also correct a wrong study id of today. Exports, wipes and updates are commands; who
+may run those, the machine's own accounts decide."""
 
 NOT_KNOWN = mark("The code and the PIN do not belong together.")
 TRY_AGAIN = mark("Choose your code and type your PIN again.")
@@ -141,6 +142,12 @@ def read() -> Operators:
 def codes() -> tuple[str, ...]:
     """Codes of all operators, sorted."""
     return tuple(sorted(one.code for one in read().operators))
+
+
+def is_supervisor(code: str) -> bool:
+    """Whether an operator is a supervisor; False for one who is not in the file (any more)."""
+    found = read().get(code)
+    return found is not None and found.role == "supervisor"
 
 
 def add(code: str, pin: str, role: Role = "operator") -> Operator:

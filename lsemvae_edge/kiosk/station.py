@@ -1,42 +1,39 @@
-"""The kiosk's work: it drives the flow, records, screens, saves and prints. The page and the terminal show its state.
+"""The kiosk: what may be asked of it and by whom, and what there is to show. The page and the terminal draw its state.
 
-A result is shown only after it is on disk, and belongs to the visit, the attempt and the recording that it names.
+What is asked goes to the flow, which knows what may be done where, and to `lsemvae_edge.kiosk.attempts`, which records.
 """
 
 import asyncio
 import secrets
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, suppress
-from datetime import datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol, Self
 
 from lsemvae_edge import study_id
-from lsemvae_edge.device import capture as captures
 from lsemvae_edge.device.capture import Judged
 from lsemvae_edge.device.progress import Traces
-from lsemvae_edge.errors import LsemvaeError, UnusableRecordingError, UsageError
-from lsemvae_edge.kiosk import recovery, view
-from lsemvae_edge.kiosk.flow import LOOK, NOT_NOW, UNDER_WAY, Earlier, Flow, Trouble
+from lsemvae_edge.errors import LsemvaeError, UsageError
+from lsemvae_edge.kiosk import acts, recovery, view
+from lsemvae_edge.kiosk.attempts import Attempts
+from lsemvae_edge.kiosk.flow import LOOK, NOT_NOW, Flow, Trouble
 from lsemvae_edge.kiosk.paperwork import Paperwork
+from lsemvae_edge.kiosk.records import Records, VisitOfToday
 from lsemvae_edge.kiosk.settings import Settings
 from lsemvae_edge.kiosk.source import Choice, Recording, Source
 from lsemvae_edge.language import LANGUAGES, mark
-from lsemvae_edge.record import Record
-from lsemvae_edge.visit import Attempt, Visit
 
 if TYPE_CHECKING:
     from lsemvae_edge.bundle import Bundle
-    from lsemvae_edge.device.journal import JournalWriter
     from lsemvae_edge.outbox import Outbox
-    from lsemvae_edge.runtime import Session
-    from lsemvae_edge.store import Entry, Store
+    from lsemvae_edge.store import Store
 
 TICK_S = 0.5
-LETS_GO_S = 10.0
 
 NONE_ENROLLED = mark("No recorder is enrolled on this machine.")
 CHOOSE_ANOTHER = mark("This recorder is not enrolled here.")
+SUPERVISORS_ALONE = mark("Only a supervisor may do this.")
+ASK_SUPERVISOR = mark("Ask a supervisor to sign in.")
 
 
 class Coded(Protocol):
@@ -55,6 +52,9 @@ class SignIn(Protocol):
 
     def verify(self, code: str, pin: str) -> "Coded":
         """Return the operator; raise `LsemvaeError` unless the PIN is theirs."""
+
+    def is_supervisor(self, code: str) -> bool:
+        """Return whether an operator is one, as things stand now."""
 
 
 class Station:
@@ -91,50 +91,61 @@ class Station:
     ) -> None:
         self.bundle, self.store, self.source, self.settings = bundle, store, source, settings
         self.outbox, self.operators, self.band = outbox, operators, band
-        self._apart, self._store_apart = apart, store if store.kind == "demo" else None
-        self._shown_in = store
         self.server = secrets.token_hex(8)
         self.version = 0
         self.flow = Flow(settings, with_operators=operators is not None)
         self.language = settings.language
         self.choices: tuple[Choice, ...] = ()
+        self.visits: tuple[VisitOfToday, ...] = ()
         self.is_looking = False
         self.address: str | None = None
-        self.live: Recording | None = None
-        self.judged: Judged | None = None
         self.hint: Trouble | None = None
+        self.records = Records(store, apart, bundle.spec.primary.classes[1])
+        self.attempts = Attempts(bundle, source, self.flow, self.records, changed=self.changed, kept=self._send_on)
         self.paperwork = Paperwork(settings, self.changed)
         self._screen_since = 0
         self._was = self._place()
         self._changed = asyncio.Event()
-        self._session: asyncio.Future[Session] | None = None
-        self._task: asyncio.Task[None] | None = None
         self._looking: asyncio.Task[None] | None = None
         self._left = AsyncExitStack()
 
     async def __aenter__(self) -> Self:
-        from lsemvae_edge.runtime import open_session
-
         loop = asyncio.get_running_loop()
-        # Opened while somebody types an id, so that the first result waits for nothing.
-        self._session = loop.run_in_executor(None, open_session, self.bundle)
+        self.attempts.open()
         await self._left.enter_async_context(self.source)
         await self._left.enter_async_context(self.paperwork)
         if self.outbox is not None:
             self.outbox.changed = partial(self._changed_elsewhere, loop)
             self._left.enter_context(self.outbox)
+        self._left.callback(self.records.close)
         await asyncio.to_thread(recovery.recover, self.store)
         ticking = asyncio.create_task(self._tick())
         self._left.callback(ticking.cancel)
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        await self._abandoned()
+        await self.attempts.abandon()
         if self._looking is not None and not self._looking.done():
             self._looking.cancel()
             with suppress(asyncio.CancelledError):
                 await self._looking
         await self._left.aclose()
+
+    @property
+    def live(self) -> Recording | None:
+        """Recording of which samples come now."""
+        return self.attempts.live
+
+    @property
+    def judged(self) -> Judged | None:
+        """How it stands."""
+        return self.attempts.judged
+
+    @property
+    def is_supervisor(self) -> bool:
+        """Whether the operator who is signed in is a supervisor, as things stand now."""
+        operator = self.flow.operator
+        return self.operators is not None and operator is not None and self.operators.is_supervisor(operator)
 
     def changed(self) -> None:
         """Let everybody who looks know that something is new."""
@@ -175,7 +186,7 @@ class Station:
             return None
         return self.live.traces(after)
 
-    async def act(self, name: str, *, version: int | None = None, **values: Any) -> None:
+    async def act(self, name: str, /, *, version: int | None = None, **values: Any) -> None:
         """Do what somebody asked for.
 
         Parameters
@@ -199,14 +210,15 @@ class Station:
             raise UsageError(mark("The page has changed in the meantime."), LOOK)
         if self.flow.is_locked and name not in WHILE_LOCKED:
             raise UsageError(mark("The page is locked."), mark("Unlock it with your PIN."))
+        if name in SUPERVISORS and not self.is_supervisor:
+            raise UsageError(SUPERVISORS_ALONE, ASK_SUPERVISOR)
+        acts.check(act, values)
         self.flow.touched()
         if name == "touch":
             return
         self.hint = None
         try:
             await act(self, **values)
-        except TypeError as error:
-            raise UsageError(NOT_NOW, LOOK) from error
         except LsemvaeError as error:
             self.hint = Trouble(error.message, error.next_step)
             raise
@@ -257,9 +269,8 @@ class Station:
 
     async def identify(self, *, text: str) -> None:
         """Take a study id that was typed or scanned."""
-        settings = self.settings
-        checked = study_id.checked(text, settings.study_id_pattern, settings.check_character)
-        self.flow.identify(checked, await asyncio.to_thread(self._earlier, checked))
+        checked = self._checked(text)
+        self.flow.identify(checked, await asyncio.to_thread(self.records.earlier, checked))
 
     async def repeat(self) -> None:
         """Go on with the visit of before."""
@@ -270,7 +281,7 @@ class Station:
         """Ask for the id again."""
         self.flow.another()
 
-    async def about(self, *, consent: bool, age_band: Any, pacemaker: str) -> None:
+    async def about(self, *, consent: bool, age_band: str, pacemaker: str) -> None:
         """Take consent, age band and pacemaker."""
         known = {"yes": True, "no": False, "unknown": None}
         if pacemaker not in known:
@@ -291,31 +302,27 @@ class Station:
 
     async def begin(self) -> None:
         """Begin to record; the recorder of before is let go first."""
-        if self._task is not None and not self._task.done():
-            await asyncio.wait({self._task}, timeout=LETS_GO_S)
-        self.flow.begin()
-        self._task = asyncio.create_task(self._attempt())
+        # There is no address before one was chosen: the flow refuses it then.
+        address = self.address or ""
+        simulated = any(choice.simulated for choice in self.choices if choice.address == address)
+        await self.attempts.begin(address, simulated=simulated)
 
     async def stop(self) -> None:
         """End the recording and judge what there is."""
-        if self.live is None:
-            raise UsageError(NOT_NOW, LOOK)
-        self.live.stop()
+        self.attempts.stop()
 
     async def confirm_same(self, *, same: bool) -> None:
         """Say whether it is still the same person."""
-        if self.live is None:
-            raise UsageError(NOT_NOW, LOOK)
-        self.live.confirm(bool(same))
+        self.attempts.confirm(same=same)
 
     async def cancel(self) -> None:
         """Leave this person; what was recorded is kept as cancelled."""
-        await self._abandoned()
+        await self.attempts.abandon()
         self.flow.cancel()
 
     async def retry(self, *, electrodes_confirmed: bool = False) -> None:
         """Record the same person again."""
-        self.flow.retry(electrodes_confirmed=bool(electrodes_confirmed))
+        self.flow.retry(electrodes_confirmed=electrodes_confirmed)
 
     async def next(self) -> None:
         """Leave this person for the next."""
@@ -331,123 +338,33 @@ class Station:
         if self.flow.shown is None:
             raise UsageError(NOT_NOW, LOOK)
         self.flow.touched()
-        await self.paperwork.print(self.flow, self._shown_in, self.language)
+        await self.paperwork.print(self.flow, self.attempts.shown_in, self.language)
+
+    # What a supervisor may do.
+
+    async def corrections(self) -> None:
+        """Show today's visits, to correct a wrong study id."""
+        self.visits = await asyncio.to_thread(self.records.visits)
+        self.flow.corrections()
+        await self._note("corrections", {}, self.flow.operator or "")
+
+    async def correct(self, *, visit: str, text: str) -> None:
+        """Give a visit of today another study id; the first one stays in the record."""
+        self.flow.correcting()
+        checked, operator = self._checked(text), self.flow.operator or ""
+        await asyncio.to_thread(self.records.correct, visit, checked, operator)
+        self.visits = await asyncio.to_thread(self.records.visits)
+        self._send_on()
 
     # The work.
 
-    async def _attempt(self) -> None:
-        """Record, screen, save, show; whatever happens is saved as this attempt."""
-        flow, address = self.flow, self.address
-        assert flow.visit is not None
-        assert address is not None
-        saving = partial(Attempt, flow.visit, flow.attempt, electrodes_confirmed=flow.electrodes_confirmed)
-        is_kept = False
-        try:
-            store = await asyncio.to_thread(self._store_of, address)
-            try:
-                async with AsyncExitStack() as link:
-                    journal = await self._journal(store)
-                    self.live = await link.enter_async_context(self.source.record(address, journal))
-                    limit_s = self.settings.recording_limit_s
-                    record = await captures.capture(self.live, self.bundle.spec, limit_s, self._told)
-                    flow.working()
-                    self.changed()
-                    if journal is not None:
-                        journal.leave()
-                    # The result does not wait for the recorder to be let go.
-                    is_kept = await self._screened(record, saving, store)
-                    self.changed()
-            except asyncio.CancelledError:
-                if not is_kept:
-                    await self._kept(saving("cancelled", self._newest(), None), store)
-                raise
-            except LsemvaeError as error:
-                if not is_kept:
-                    newest = self._newest()
-                    await self._kept(saving("interrupted", newest, None, detail=error.message), store)
-                    self._give_up(error, counts=newest is not None)
-        except LsemvaeError as error:
-            self._give_up(error, counts=False)
-        finally:
-            self.live, self.judged = None, None
-            self.changed()
+    def _checked(self, text: str) -> str:
+        """Return a study id that keeps the site's rules."""
+        return study_id.checked(text, self.settings.study_id_pattern, self.settings.check_character)
 
-    def _store_of(self, address: str) -> "Store":
-        """Return where recordings of a recorder go: what is no person's is kept apart."""
-        if not any(choice.simulated for choice in self.choices if choice.address == address):
-            return self.store
-        if self._store_apart is None:
-            self._store_apart = self._apart()
-            self._left.callback(self._store_apart.close)
-            recovery.recover(self._store_apart)
-        return self._store_apart
-
-    async def _journal(self, store: "Store") -> "JournalWriter | None":
-        from lsemvae_edge.device.journal import JournalWriter
-
-        if not self.source.journals:
-            return None
-        assert self.flow.visit is not None
-        return JournalWriter(await asyncio.to_thread(store.journal, self.flow.visit, self.flow.attempt))
-
-    async def _screened(self, record: Record, saving: "partial[Attempt]", store: "Store") -> bool:
-        """Screen, save and show a recording; return True once it is saved."""
-        from lsemvae_edge.screening import model_ran, screen
-
-        assert self._session is not None
-        assert self.flow.visit is not None
-        visit = self.flow.visit
-        session = await asyncio.shield(self._session)
-        screening = partial(
-            screen,
-            record,
-            self.bundle,
-            session=session,
-            age_years=visit.age_years,
-            pacemaker=visit.pacemaker,
-            electrodes_confirmed=self.flow.electrodes_confirmed,
-        )
-        result = await asyncio.to_thread(screening)
-        ran = model_ran(result)
-        entry = await self._kept(saving("screened" if ran else "refused", record, result), store)
-        self._shown_in = store
-        seen = result.outcome == self.bundle.spec.primary.classes[1]
-        self.flow.saved(result, str(record.meta.get("id")), entry.seq, view.clock_time(), ran=ran, seen=seen)
-        return True
-
-    async def _kept(self, attempt: Attempt, store: "Store") -> "Entry":
-        """Save an attempt for good, also while the task is being ended; its journal goes with that."""
-        entry = await asyncio.shield(asyncio.to_thread(store.append, attempt))
+    def _send_on(self) -> None:
         if self.outbox is not None:
             self.outbox.wake()
-        return entry
-
-    def _newest(self) -> Record | None:
-        """Return all that is there of the present recording."""
-        if self.live is None:
-            return None
-        with suppress(UnusableRecordingError):
-            record = self.live.record()
-            return record if record.n_samples else None
-        return None
-
-    def _told(self, judged: Judged) -> None:
-        self.judged = judged
-        self.changed()
-
-    def _give_up(self, error: LsemvaeError, *, counts: bool) -> None:
-        if self.flow.screen in UNDER_WAY:
-            self.flow.interrupted(Trouble(error.message, error.next_step), counts=counts)
-
-    async def _abandoned(self) -> None:
-        """End what is under way; it is saved as cancelled."""
-        if self._task is not None and not self._task.done():
-            if self.flow.screen != "recording":
-                await asyncio.wait({self._task}, timeout=LETS_GO_S)
-                return
-            self._task.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._task
 
     def _look_around(self) -> None:
         if self._looking is None or self._looking.done():
@@ -470,21 +387,6 @@ class Station:
         if len(near) == 1 and len(self.choices) == 1 and self.flow.screen == "recorder":
             await self.act("choose", address=near[0])
 
-    def _earlier(self, checked: str) -> Earlier | None:
-        """Return today's newest visit under an id; where the clock is not set, that of this start of the machine."""
-        newest, attempts, seen = None, 0, False
-        for store in {self.store, self._store_apart or self.store}:
-            for entry in store.attempts(study_id=checked, newest_first=True):
-                if not _is_today(entry):
-                    break
-                visit = Visit(**entry.facts["visit"])
-                newest = newest or visit
-                if visit.id == newest.id:
-                    attempts = max(attempts, entry.facts["number"])
-                    result = entry.facts["result"]
-                    seen |= result is not None and result["outcome"] == self.bundle.spec.primary.classes[1]
-        return None if newest is None else Earlier(newest, attempts, seen)
-
     async def _note(self, kind: str, facts: Mapping[str, Any], operator: str) -> None:
         await asyncio.to_thread(partial(self.store.note, kind, facts, operator=operator))
 
@@ -501,19 +403,10 @@ class Station:
         return flow.screen, flow.is_locked, flow.operator, flow.attempt, None if flow.visit is None else flow.visit.id
 
 
-def _is_today(entry: "Entry") -> bool:
-    """Whether an entry is of today; where the clock is not set, of this start of the machine."""
-    from lsemvae_edge.store import clock
-
-    now = clock.now()
-    if entry.at is None or not clock.is_set(now):
-        return entry.boot == clock.boot()
-    return datetime.fromisoformat(entry.at).astimezone().date() == now.astimezone().date()
-
-
 ANYWHERE = frozenset({"touch", "lock", "unlock", "set_language", "sign_in", "sign_out"})
 WHILE_LOCKED = frozenset({"unlock", "sign_in", "set_language", "lock"})
-ACTS = {
+SUPERVISORS = frozenset({"corrections", "correct"})
+ACTS: dict[str, acts.Act] = {
     act.__name__: act
     for act in (
         Station.sign_in,
@@ -537,6 +430,8 @@ ACTS = {
         Station.next,
         Station.back,
         Station.print,
+        Station.corrections,
+        Station.correct,
     )
 }
 """What the page and the terminal may ask for, by name."""

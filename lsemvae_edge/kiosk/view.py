@@ -39,7 +39,7 @@ SEEN_BEFORE = mark("The pattern was seen in an earlier attempt of this visit. Re
 def state(station: "Station", code: str) -> dict[str, Any]:
     """Return the state under `SCHEMA`, in a language."""
     flow, language = station.flow, language_of(code)
-    screen = _screen(station)
+    screen, band = _screen(station), _band(station)
     is_private = flow.is_locked or screen in ("sign_in", "waiting")
     trouble = None if flow.is_locked else flow.trouble or station.hint
     if flow.is_locked:
@@ -55,22 +55,24 @@ def state(station: "Station", code: str) -> dict[str, Any]:
         "screen": screen,
         "language": language.code,
         "languages": {one: LANGUAGES[one] for one in station.settings.languages},
-        "band": None if (band := _band(station)) is None else language.sentence(band),
+        "band": None if band is None else language.sentence(band),
         "site": station.settings.site,
         "time": clock_time(),
         "operator": flow.operator,
         "operators": list(station.operators.codes()) if station.operators is not None else [],
         "needs_pin": station.operators is not None,
+        "is_supervisor": station.is_supervisor,
         "visit": visit,
         "id_rules": {"check_character": station.settings.check_character},
         "recorders": [asdict(choice) for choice in station.choices] if screen in ("recorder", "hold") else [],
+        "visits": [asdict(one) for one in station.visits] if screen == "corrections" else [],
         "looking": station.is_looking,
         "is_recording": flow.screen in UNDER_WAY,
-        "recording": None if is_private else _recording(station, language),
+        "recording": None if is_private else _recording(station, language, is_simulated=band is not None),
         "result": None if is_private else _result(station, language),
         "printer": None if is_private else station.paperwork.state(language),
         "outbox": _outbox(station, language),
-        "message": None if trouble is None else _words(trouble, language),
+        "message": None if trouble is None else words(trouble, language),
     }
 
 
@@ -107,6 +109,11 @@ def lead_states(judged: Judged | None, leads: tuple[str, ...]) -> dict[str, str]
     return states
 
 
+def words(trouble: Trouble, language: Language) -> dict[str, str]:
+    """Return what went wrong and what to do, in a language."""
+    return {"message": language.sentence(trouble.message), "next_step": language.sentence(trouble.next_step)}
+
+
 def _screen(station: "Station") -> str:
     flow = station.flow
     if flow.is_locked:
@@ -116,7 +123,7 @@ def _screen(station: "Station") -> str:
     return flow.screen
 
 
-def _recording(station: "Station", language: Language) -> dict[str, Any] | None:
+def _recording(station: "Station", language: Language, *, is_simulated: bool) -> dict[str, Any] | None:
     flow, live, judged = station.flow, station.live, station.judged
     if flow.screen != "recording":
         return None
@@ -142,7 +149,7 @@ def _recording(station: "Station", language: Language) -> dict[str, Any] | None:
         "battery": progress.battery if progress else None,
         "lost": round(judged.lost, 4) if judged else 0.0,
         "amplitude": None if traces is None else traces.amplitude,
-        "simulated": _band(station) is not None,
+        "simulated": is_simulated,
     }
 
 
@@ -240,7 +247,3 @@ def _outcome(station: "Station", shown: Shown) -> str:
     if shown.result.outcome == positive or shown.seen_before:
         return "present"
     return "not_present" if shown.result.outcome == negative else "inconclusive"
-
-
-def _words(trouble: Trouble, language: Language) -> dict[str, str]:
-    return {"message": language.sentence(trouble.message), "next_step": language.sentence(trouble.next_step)}

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 import numpy as np
 import pytest
 
+from lsemvae_edge.kiosk import defects
 from lsemvae_edge.leads import LIMB_LEADS, derive_limb_leads
 
 PAUSE_S = 0.12
@@ -39,7 +40,7 @@ class Page:
         self.cookie = answer.getheader("set-cookie").split(";")[0]
         return answer, content
 
-    def act(self, act, tab=None, **values):
+    def act(self, act, /, tab=None, **values):
         body = json.dumps({"tab": tab or self.tab, "act": act, **values})
         answer, content = self.ask("POST", "/act", body, Content_Type="application/json", Origin=self.origin)
         return answer.status, json.loads(content)
@@ -200,6 +201,28 @@ def test_what_cannot_be_done_is_a_sentence_and_a_next_step(page):
         status, said = page.act("identify", text="not an id!")
         assert status == 422
         assert "not an id" not in json.dumps(said)
+
+
+def test_a_defect_is_an_error_in_words_and_the_log_holds_nothing_of_a_person(page, monkeypatch, caplog):
+    def broken(text):
+        raise TypeError(f"{text} breaks it")
+
+    monkeypatch.setattr(page.server.station.records, "earlier", broken)
+    with page.events() as told:
+        next(told)
+        page.act("start")
+        status, said = page.act("identify", text="ABCD1")
+    assert status == 500
+    assert said["message"] == defects.DEFECT
+    assert "TypeError" in caplog.text
+    assert "ABCD1" not in caplog.text
+
+
+def test_a_value_that_no_act_takes_is_refused(page):
+    with page.events() as told:
+        next(told)
+        for values in ({"self": 1}, {"name": "start"}, {"more": None}):
+            assert page.act("start", **values)[0] == 422
 
 
 def test_a_second_page_takes_over_and_the_first_can_do_nothing_more(page):

@@ -273,3 +273,30 @@ def test_whatever_is_pressed_in_whatever_order_the_screen_holds_what_it_says(nam
             assert flow.visit.consent
         if flow.screen in ("waiting", "sign_in"):
             assert (flow.visit, flow.shown, flow.earlier, flow.attempt) == (None, None, None, 0)
+
+
+def test_corrections_begin_and_end_on_the_waiting_screen_and_lock_when_idle():
+    clock = Clock()
+    flow = Flow(replace(Settings(), idle_lock_s=60.0), with_operators=True, clock=clock)
+    for begin in (lambda: None, lambda: flow.sign_in("HEAD"), flow.start):
+        begin()
+        if flow.screen != "waiting":
+            with pytest.raises(UsageError):
+                flow.corrections()
+    flow.back()
+    with pytest.raises(UsageError):
+        flow.correcting()
+    flow.corrections()
+    flow.correcting()
+    with pytest.raises(UsageError):
+        flow.start()
+    clock.now_s += 61.0
+    assert flow.tick()
+    assert flow.is_locked
+    flow.unlock()
+    assert flow.screen == "corrections"
+    flow.sign_in("OTHER")
+    assert flow.screen == "waiting"
+    flow.corrections()
+    flow.back()
+    assert flow.screen == "waiting"

@@ -41,6 +41,7 @@ def test_a_right_pin_signs_in_whatever_case_the_code_is_typed_in():
     assert operators.codes() == ("HEAD", "NURSE1")
     assert operators.verify(" nurse1 ", "2580").role == "operator"
     assert operators.verify("HEAD", "97531").role == "supervisor"
+    assert [operators.is_supervisor(code) for code in ("head", "NURSE1", "NOBODY")] == [True, False, False]
     assert not (operators._PAUSES.path()).exists()
 
 

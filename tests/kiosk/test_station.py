@@ -8,7 +8,9 @@ import pytest
 
 from lsemvae_edge.device.errors import LinkLostError, NotInRangeError
 from lsemvae_edge.errors import LsemvaeError, StoreError, UsageError
+from lsemvae_edge.kiosk import defects
 from lsemvae_edge.synthetic.electrodes import add_noise
+from lsemvae_edge.visit import Attempt, Visit
 
 
 def go(coroutine):
@@ -240,7 +242,15 @@ def test_an_act_on_a_screen_that_is_gone_does_nothing(station_of, player):
         ("identify", {"text": "?"}),
         ("set_language", {"code": "xx"}),
         ("confirm_same", {"same": True}),
+        ("confirm_same", {"same": "yes"}),
         ("print", {}),
+        ("start", {"self": 1}),
+        ("identify", {}),
+        ("identify", {"text": ["ABCD1"]}),
+        ("set_language", {"code": {}}),
+        ("retry", {"electrodes_confirmed": 1}),
+        ("corrections", {}),
+        ("correct", {"visit": "0", "text": "ABCD1"}),
     ],
 )
 def test_what_cannot_be_done_is_said_and_changes_nothing(station_of, player, name, values):
@@ -254,8 +264,14 @@ def test_what_cannot_be_done_is_said_and_changes_nothing(station_of, player, nam
 
 
 class Operators:
+    def __init__(self, *supervisors):
+        self.supervisors = set(supervisors)
+
     def codes(self):
         return ("AB", "CD")
+
+    def is_supervisor(self, code):
+        return code in self.supervisors
 
     def verify(self, code, pin):
         if (code, pin) not in {("AB", "2580"), ("CD", "1470")}:
@@ -388,3 +404,173 @@ def test_loose_electrodes_are_named_in_words(station_of, player, played, live_he
     assert english["contact"] == {"RA": "ok", "LA": "off", "LL": "off"}
     assert english["lead_state"]["II"] == "off"
     assert "Left" not in spanish["instruction"]
+
+
+def test_a_defect_inside_an_act_is_not_taken_for_a_wrong_request(station_of, player, monkeypatch):
+    def broken(text):
+        raise TypeError("ABCD1")
+
+    async def visit():
+        async with station_of(player()) as station:
+            await station.act("start")
+            monkeypatch.setattr(station.records, "earlier", broken)
+            with pytest.raises(TypeError):
+                await station.act("identify", text="ABCD1")
+
+    go(visit())
+
+
+def test_after_a_defect_the_recording_is_kept_and_nobody_waits_for_ever(
+    station_of, player, played, live_heart, stores, visit_to, until, monkeypatch, caplog
+):
+    from lsemvae_edge import screening
+
+    def broken(*_, **__):
+        raise ValueError("ABCD1 breaks it")
+
+    async def visit():
+        async with station_of(player(played(live_heart()), played(live_heart()))) as station:
+            await visit_to(station)
+            with monkeypatch.context() as patch:
+                patch.setattr(screening, "screen", broken)
+                await station.act("begin")
+                failed = await until(station, "failed")
+            await station.act("retry")
+            await station.act("begin")
+            return failed, await until(station, "result", "retry")
+
+    failed, state = go(visit())
+    first, _ = kept(stores["clinic"])
+    assert failed["message"]["message"] == first.facts["detail"] == defects.DEFECT
+    assert (first.facts["ended"], first.facts["number"]) == ("interrupted", 1)
+    assert stores["clinic"].read(first.seq).attempt.record.duration_s > 8.0
+    assert state["result"]["attempt"] == 2
+    assert "ValueError" in caplog.text
+    assert "ABCD1" not in caplog.text
+
+
+@pytest.fixture
+def wrong_id(station_of, player, played, live_heart, visit_to, until):
+    """Function that records two visits as AB, a supervisor, and hands the station on its waiting screen on."""
+
+    async def run(then, operators, *, simulated=False):
+        source = player(played(live_heart()), played(live_heart(seed=3)), simulated=simulated)
+        async with station_of(source, operators=operators) as station:
+            await station.act("sign_in", operator="AB", pin="2580")
+            for study_id in ("WRONG1", "OTHER2"):
+                await visit_to(station, study_id)
+                await station.act("begin")
+                await until(station, "result", "retry")
+                await station.act("next")
+            return await then(station)
+
+    return run
+
+
+def test_a_supervisor_corrects_a_wrong_id_and_the_first_one_stays_in_the_record(wrong_id, stores):
+    async def correct(station):
+        await station.act("corrections")
+        listed = station.state()
+        await station.act("correct", visit=listed["visits"][1]["visit"], text="right1")
+        corrected = station.state()
+        await station.act("back")
+        return listed, corrected, station.state()
+
+    listed, corrected, after = go(wrong_id(correct, Operators("AB")))
+    assert listed["is_supervisor"]
+    assert [one["study_id"] for one in listed["visits"]] == ["OTHER2", "WRONG1"]
+    second = corrected["visits"][1]
+    assert (second["study_id"], second["first_study_id"], second["attempts"]) == ("RIGHT1", "WRONG1", 1)
+    assert corrected["visits"][0] == listed["visits"][0]
+    assert after["screen"] == "waiting"
+    assert "RIGHT1" not in str(after)
+    entry, other = kept(stores["clinic"])
+    assert entry.facts["visit"]["study_id"] == "RIGHT1"
+    assert entry.facts["original_study_id"] == "WRONG1"
+    assert other.facts["original_study_id"] is None
+    (amendment,) = stores["clinic"].entries(kinds={"amendment"})
+    assert (amendment.facts["operator"], amendment.facts["before"]) == ("AB", "WRONG1")
+    (looked,) = stores["clinic"].entries(kinds={"corrections"})
+    assert looked.facts["operator"] == "AB"
+    assert stores["clinic"].verify().ok
+
+
+def test_an_operator_who_is_no_supervisor_corrects_nothing_whatever_their_page_sends(wrong_id, stores):
+    operators = Operators("CD")
+
+    async def correct(station):
+        visit = next(iter(stores["clinic"].attempts())).facts["visit"]["id"]
+        assert not station.state()["is_supervisor"]
+        for name, values in (("corrections", {}), ("correct", {"visit": visit, "text": "RIGHT1"})):
+            with pytest.raises(UsageError, match="supervisor"):
+                await station.act(name, **values)
+        await station.act("sign_in", operator="CD", pin="1470")
+        await station.act("corrections")
+        # Whoever is no supervisor any more cannot go on with what they have before them.
+        operators.supervisors.clear()
+        with pytest.raises(UsageError, match="supervisor"):
+            await station.act("correct", visit=visit, text="RIGHT1")
+
+    go(wrong_id(correct, operators))
+    assert list(stores["clinic"].entries(kinds={"amendment"})) == []
+
+
+def test_only_a_visit_of_today_gets_another_id_and_only_a_good_one(wrong_id, stores):
+    async def correct(station):
+        visit = next(iter(stores["clinic"].attempts())).facts["visit"]["id"]
+        with pytest.raises(UsageError):
+            await station.act("correct", visit=visit, text="RIGHT1")
+        await station.act("corrections")
+        for chosen, text in ((visit, "?"), (visit, "OTHER2"), ("0" * 32, "RIGHT1")):
+            with pytest.raises(LsemvaeError):
+                await station.act("correct", visit=chosen, text=text)
+        await station.act("lock")
+        locked = station.state()
+        with pytest.raises(UsageError, match="locked"):
+            await station.act("correct", visit=visit, text="RIGHT1")
+        await station.act("unlock", pin="2580")
+        again = station.state()
+        await station.act("sign_in", operator="CD", pin="1470")
+        return locked, again, station.state()
+
+    locked, again, other = go(wrong_id(correct, Operators("AB")))
+    assert list(stores["clinic"].entries(kinds={"amendment"})) == []
+    assert locked["visits"] == []
+    assert again["screen"] == "corrections"
+    assert (other["screen"], other["visits"]) == ("waiting", [])
+
+
+def test_what_a_simulated_recorder_recorded_is_corrected_where_it_is_kept(wrong_id, stores):
+    async def correct(station):
+        await station.act("corrections")
+        await station.act("correct", visit=station.state()["visits"][1]["visit"], text="RIGHT1")
+
+    go(wrong_id(correct, Operators("AB"), simulated=True))
+    assert [entry.facts["visit"]["study_id"] for entry in kept(stores["demo"])] == ["RIGHT1", "OTHER2"]
+
+
+def test_a_correction_that_was_cut_is_finished_the_second_time(stores, wrong_id, monkeypatch):
+    async def correct(station):
+        store, seqs = stores["clinic"], [entry.seq for entry in kept(stores["clinic"])]
+        visit = store.read(seqs[0]).entry.facts["visit"]
+        for number in (2, 3):
+            store.append(Attempt(Visit(**visit), number, "cancelled", None, None))
+        await station.act("corrections")
+        real, done = store.amend, []
+
+        def full(seq, **facts):
+            if done:
+                raise StoreError("The disk is full.", "Free space.")
+            done.append(real(seq, **facts))
+
+        with monkeypatch.context() as patch:
+            patch.setattr(store, "amend", full)
+            with pytest.raises(StoreError):
+                await station.act("correct", visit=visit["id"], text="RIGHT1")
+        await station.act("correct", visit=visit["id"], text="RIGHT1")
+        return station.state()["visits"]
+
+    visits = go(wrong_id(correct, Operators("AB")))
+    assert [one["study_id"] for one in visits] == ["RIGHT1", "OTHER2"]
+    amended = sorted(entry.facts["seq"] for entry in stores["clinic"].entries(kinds={"amendment"}))
+    assert len(amended) == len(set(amended)) == 3

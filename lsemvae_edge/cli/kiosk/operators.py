@@ -17,7 +17,7 @@ def add(parts: Commands) -> None:
     pin = actions.add_parser("pin", help="give an operator a new PIN")
     for one in (added, removed, pin):
         one.add_argument("code", metavar="CODE", help="1 to 12 letters, digits or hyphens; no name")
-    added.add_argument("--supervisor", action="store_true", help="may also export, wipe and update")
+    added.add_argument("--supervisor", action="store_true", help="may also correct a wrong study id at the kiosk")
     for one in (added, pin):
         one.add_argument("--pin-file", metavar="FILE", help="file with the PIN; `-` for standard input")
     for one, run in ((listed, run_list), (added, run_add), (removed, run_remove), (pin, run_pin)):

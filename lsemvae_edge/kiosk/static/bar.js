@@ -102,6 +102,9 @@ export class Bar {
         { class: "choices" },
         button(t("Lock the page"), does("lock"), { symbol: "lock", "data-testid": "lock" }),
         button(t("Sign out: another operator"), does("sign_out"), { symbol: "person", "data-testid": "sign-out" }),
+        this.state.is_supervisor && this.state.screen === "waiting"
+          ? button(t("Correct a study id"), does("corrections"), { symbol: "again", "data-testid": "corrections" })
+          : null,
       ),
     );
   }

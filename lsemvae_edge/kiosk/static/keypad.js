@@ -15,7 +15,7 @@ const DIGITS = ["123", "456", "789", "0"];
  * @param {boolean} [facts.secret] Show dots.
  * @param {number} [facts.longest] Most characters.
  * @param {function(string): void} facts.enter Called with what was typed.
- * @returns {{element: HTMLElement, field: HTMLInputElement, press: function(string): void, clear: function(): void}}
+ * @returns {Object} Has `element`, `field`, `press(key)`, `clear()`, `fits(character)` and `isSecret`.
  */
 export function keypad({ keys, label, done, secret = false, longest = 24, enter }) {
   const field = el("input", {
@@ -66,6 +66,8 @@ export function keypad({ keys, label, done, secret = false, longest = 24, enter 
     element: el("div", { class: `typing typing-${keys}` }, field, pad),
     field,
     press,
+    isSecret: secret,
+    fits: (character) => keys === "letters" || (character >= "0" && character <= "9"),
     clear: () => {
       field.value = "";
     },

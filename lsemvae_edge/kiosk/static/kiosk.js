@@ -20,13 +20,19 @@ const WORDS = {
   superseded: [mark("This page is open elsewhere."), mark("Go on there, or use this page instead.")],
 };
 
+const DROPPED = {
+  early: [mark("The kiosk was not ready for this."), mark("Scan or type it again.")],
+  reader: [mark("A code cannot be scanned here."), mark("Type your PIN, digit by digit.")],
+};
+
 /** The page: one screen at a time, and a curtain in front of it whenever it may be old. */
 class Kiosk {
   constructor() {
     this.current = new Current();
     this.screen = null;
     this.shown = "";
-    this.isBusy = false;
+    /** The screen that asked the server for something and waits for its answer. */
+    this.asking = null;
     this.hint = null;
     /** What is typed or chosen on a screen and not sent yet; it outlives a change of language, and no screen. */
     this.draft = {};
@@ -38,8 +44,9 @@ class Kiosk {
       lost: (why) => this.blank(why),
     });
     listen({
-      typing: () => (this.isBlank() ? null : this.screen?.typing || null),
+      typing: () => (this.isBlank() || this.isBusy ? null : this.screen?.typing || null),
       escape: () => !this.isBlank() && this.screen?.escape?.(),
+      dropped: (why) => this.say(DROPPED[why]),
     });
     this.watchForUse();
     this.link.open();
@@ -48,18 +55,31 @@ class Kiosk {
   /** Ask the server to do something; what it cannot do is said. */
   async act(name, values = {}) {
     if (this.isBusy || this.isBlank()) return false;
-    this.isBusy = true;
+    const screen = this.screen;
+    this.asking = screen;
     place.stage.setAttribute("aria-busy", "true");
-    try {
-      const refusal = await this.link.act(name, values);
-      this.hint = refusal;
-      if (this.current.state) this.showMessage(this.current.state);
-      if (refusal) this.screen?.refused?.();
-      return refusal === null;
-    } finally {
-      this.isBusy = false;
+    const refusal = await this.link.act(name, values);
+    if (this.asking === screen) {
+      this.asking = null;
       place.stage.removeAttribute("aria-busy");
     }
+    // An answer to a screen that is gone says nothing of this one.
+    if (this.screen !== screen) return refusal === null;
+    this.hint = refusal;
+    if (this.current.state) this.showMessage(this.current.state);
+    if (refusal) screen.refused?.();
+    return refusal === null;
+  }
+
+  /** Whether the screen that is shown waits for an answer: nothing more is asked or typed until it is there. */
+  get isBusy() {
+    return this.asking !== null && this.asking === this.screen;
+  }
+
+  /** Say something of the page's own. */
+  say([message, next_step]) {
+    this.hint = { message: t(message), next_step: t(next_step) };
+    if (this.current.state) this.showMessage(this.current.state);
   }
 
   /** Take a whole state; it is shown once its language is there. */

@@ -1,5 +1,7 @@
 /** The line to the kiosk's program: events from it, acts to it, and a watch over its silence. */
 
+import { t } from "./strings.js";
+
 const SILENT_MS = 2000;
 const WATCH_MS = 100;
 const AGAIN_MS = 500;
@@ -64,7 +66,7 @@ export class Link {
    * @returns {Promise<null|{message: string, next_step: string}>} What it says when it cannot.
    */
   async act(act, values = {}) {
-    if (!this.isFresh) return null;
+    if (!this.isFresh) return { message: t("The kiosk's program does not answer."), next_step: "" };
     const body = JSON.stringify({ ...values, tab: this.tab, act, version: this.version });
     let answer;
     try {
@@ -77,8 +79,8 @@ export class Link {
       });
       return answer.ok ? null : await answer.json();
     } catch {
-      // A server that does not answer is seen by the watch, which says so over the whole page.
-      return null;
+      // The watch sees it too, and says so over the whole page; until then nothing passes for done.
+      return { message: t("The kiosk's program does not answer."), next_step: t("Look at the page, and choose again.") };
     }
   }
 

@@ -17,6 +17,7 @@ from textual.widgets import Input, Static
 from lsemvae_edge.errors import LsemvaeError
 from lsemvae_edge.kiosk import view, watchdog
 from lsemvae_edge.kiosk.terminal import layout, scenes, words
+from lsemvae_edge.kiosk.terminal.bursts import Bursts
 from lsemvae_edge.kiosk.terminal.scenes import Choice, Scene, State
 from lsemvae_edge.kiosk.terminal.strip import Cells, Sweep
 from lsemvae_edge.language import Language
@@ -97,6 +98,7 @@ class Kiosk(App[None]):
         self._is_busy = False
         self._typed = ""
         self._typed_s = 0.0
+        self._bursts = Bursts()
         self._heard_s = time.monotonic()
         self._sample_s = 0.0
         self._recording: str | None = None
@@ -129,6 +131,38 @@ class Kiosk(App[None]):
     def on_resize(self) -> None:
         """Fit everything anew."""
         self._show()
+
+    async def on_event(self, event: events.Event) -> None:
+        """Drop keys that belong to no place that is there, before anything takes them."""
+        if isinstance(event, events.Key) and not event.is_forwarded and not self._takes(event):
+            return
+        await super().on_event(event)
+
+    def _takes(self, event: events.Key) -> bool:
+        """Return whether a key counts here; say so of the first one that does not."""
+        scene, entry = self._scene, self.query_one("#entry", Input)
+        has_place = scene is not None and (scene.entry is None or entry.has_focus)
+        place = scene.name if scene is not None and has_place else None
+        if event.key == "enter":
+            return self._bursts.enter(place, event.time)
+        if event.key == "backspace":
+            return self._bursts.erase(event.time)
+        if not event.is_printable or not event.character:
+            return True
+        is_secret = scene is not None and scene.entry is not None and scene.entry.is_secret
+        verdict = self._bursts.character(event.character, place, event.time, is_secret=is_secret)
+        if verdict in ("early", "reader") and scene is not None and (scene.entry or scene.name == "waiting"):
+            message, step = words.TOO_EARLY if verdict == "early" else words.NO_SCAN_FOR_PIN
+            self._hint = (self._language(message), self._language(step))
+            self._clear_entry()
+            self._show()
+        return verdict == "take"
+
+    def _clear_entry(self) -> None:
+        """Empty the entry, also of keys that are still on their way to it."""
+        entry = self.query_one("#entry", Input)
+        entry.clear()
+        entry.call_later(entry.clear)
 
     async def on_key(self, event: events.Key) -> None:
         """Take arrows, Enter and Esc; letters outside an entry can only come from a barcode reader."""
@@ -282,7 +316,7 @@ class Kiosk(App[None]):
         state, language, scene = self._state, self._language, self._current()
         if self._scene is None or scene.name != self._scene.name:
             self._selected, self._scene_since_s = 0, time.monotonic()
-            self.query_one("#entry", Input).clear()
+            self._clear_entry()
             self._typed = ""
         self._scene = scene
         self._selected = min(self._selected, max(len(scene.choices) - 1, 0))
@@ -382,7 +416,7 @@ class Kiosk(App[None]):
             self._hint = (self._language.sentence(error.message), self._language.sentence(error.next_step))
             return False
         else:
-            self._overlay, self._hint = None, None
+            self._overlay, self._answers, self._hint = None, {}, None
             return True
         finally:
             self._is_busy = False

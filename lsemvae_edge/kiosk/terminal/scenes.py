@@ -125,6 +125,8 @@ def operator(state: State, language: Language) -> Scene:
     if state["needs_pin"]:
         choices.append(Choice(language(words.ANOTHER_OPERATOR), ":switch"))
         choices.append(Choice(language(words.SIGN_OUT), "sign_out"))
+    if state["is_supervisor"] and state["screen"] == "waiting":
+        choices.append(Choice(language(words.CORRECT), "corrections"))
     heading = f"{language(words.OPERATOR)} {state['operator'] or ''}".strip()
     return Scene(":operator", heading, "ask", (), tuple(choices), escape=_CLOSE)
 
@@ -304,6 +306,39 @@ def _locked(state: State, language: Language, answers: Mapping[str, Any]) -> Sce
     return Scene("locked", language(words.LOCKED), "plain", lines, entry=entry)
 
 
+def _corrections(state: State, language: Language, answers: Mapping[str, Any]) -> Scene:
+    """Return the choice of a visit of today, then the entry of its right id, then whether that is meant."""
+    chosen = next((one for one in state["visits"] if one["visit"] == answers.get("visit")), None)
+    if chosen is None:
+        nobody = () if state["visits"] else (Line(language(words.NOBODY), "strong"),)
+        choices = tuple(Choice(_visit(one, language), ":answer", {"visit": one["visit"]}) for one in state["visits"])
+        return Scene("corrections", language(words.WHICH_VISIT), "ask", nobody, choices, escape=_BACK)
+    if "text" not in answers:
+        heading = language(words.RIGHT_ID, id=chosen["study_id"])
+        entry = Entry(language(words.STUDY_ID), ":answer", "text")
+        how = (Line(language(words.TYPE_ID), "strong"),)
+        return Scene("corrections-id", heading, "ask", how, entry=entry, escape=_UNANSWER)
+    right = answers["text"].upper()
+    is_used = any(one["study_id"] == right for one in state["visits"] if one is not chosen)
+    lines = (
+        Line(f"{chosen['study_id']} ► {right}", "strong"),
+        Line(language(words.USED_TODAY) if is_used else "", "strong"),
+        Line(language(words.FIRST_STAYS)),
+    )
+    # An Enter too many must not answer.
+    choices = (
+        Choice(language(words.NO_AGAIN), ":unanswer"),
+        Choice(language(words.YES_CORRECT), "correct", {"visit": chosen["visit"], "text": answers["text"]}),
+    )
+    return Scene("corrections-sure", language(words.IS_MEANT), "ask", lines, choices, escape=_UNANSWER)
+
+
+def _visit(visit: Mapping[str, Any], language: Language) -> str:
+    first = visit["first_study_id"]
+    said = language(words.INSTEAD_OF, id=first) if first else language(words.ATTEMPTS, n=visit["attempts"])
+    return " · ".join([visit["study_id"], visit["time"] or language(words.TIME_UNKNOWN), said])
+
+
 def _drawing(left: str, right: str, leg: str) -> tuple[str, ...]:
     """Return the recorder in the person's hands, as the person sees it; hands are named, so nobody guesses sides."""
     margin = 24
@@ -338,4 +373,5 @@ _SCENES = {
     "retry": _result,
     "failed": _failed,
     "locked": _locked,
+    "corrections": _corrections,
 }

@@ -8,6 +8,7 @@ import pytest
 from lsemvae_edge.benchmarks import kiosk_browser
 
 PINS = {"ASHA1": "2468", "BIMALA": "1357"}
+SUPERVISORS = ("BIMALA",)
 WAIT_MS = 15_000
 
 
@@ -32,7 +33,7 @@ def recorder(chrome):
 def kiosk(recorder, tmp_path_factory):
     """A kiosk with an enrolled recorder and two operators, for all tests of a file."""
     settings = {"site": "Health post", "idle_lock_s": 3600.0, "attempts": 10}
-    with kiosk_browser.Kiosk(tmp_path_factory.mktemp("kiosk"), recorder, settings, PINS) as kiosk:
+    with kiosk_browser.Kiosk(tmp_path_factory.mktemp("kiosk"), recorder, settings, PINS, SUPERVISORS) as kiosk:
         yield kiosk
 
 
@@ -44,7 +45,7 @@ def own_kiosk(chrome, tmp_path):
     def make(recording=None, demo=False, **settings):
         settings = {"idle_lock_s": 3600.0, **settings}
         recorder = None if demo else left.enter_context(kiosk_browser.Recorder(recording))
-        kiosk = left.enter_context(kiosk_browser.Kiosk(tmp_path / "kiosk", recorder, settings, PINS))
+        kiosk = left.enter_context(kiosk_browser.Kiosk(tmp_path / "kiosk", recorder, settings, PINS, SUPERVISORS))
         kiosk.recorder = recorder
         return kiosk
 
@@ -97,7 +98,7 @@ def page(kiosk, page_of, recorder):
         if screen in ("waiting", "sign_in"):
             break
         if screen == "locked":
-            page.keyboard.type(PINS["ASHA1"] + "\n")
+            kiosk_browser.type_pin(page, PINS["ASHA1"])
         else:
             test("next").or_(test("cancel")).or_(test("back")).first.click()
         page.locator(f"[data-screen={screen}]").wait_for(state="detached")

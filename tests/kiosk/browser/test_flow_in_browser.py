@@ -103,8 +103,7 @@ def test_a_wrong_pin_lets_nobody_in_and_says_so(own_kiosk, page_of):
     page = page_of(own_kiosk())
     test = page.get_by_test_id
     test("operator-BIMALA").click()
-    page.keyboard.type("0000")
-    page.keyboard.press("Enter")
+    kiosk_browser.type_pin(page, "0000")
     test("refusal").wait_for()
     assert "do not belong together" in test("refusal").inner_text()
     for digit in "1357":
@@ -121,8 +120,7 @@ def test_a_locked_page_shows_nothing_and_a_recording_goes_on_behind_it(page):
     test("screen-locked").wait_for()
     assert "LOCK1" not in page.content()
     assert test("traces").count() == 0
-    page.keyboard.type("2468")
-    page.keyboard.press("Enter")
+    kiosk_browser.type_pin(page, "2468")
     page.locator("[data-testid=screen-recording], " + ENDED).first.wait_for()
 
 
@@ -131,8 +129,7 @@ def test_an_id_that_was_used_today_is_asked_about(page):
     kiosk_browser.to_recording(page, "twice1")
     page.locator(ENDED).first.wait_for(timeout=60_000)
     test("next").click()
-    test("start").click()
-    page.keyboard.type("twice1\n")
+    kiosk_browser.to_about(page, "twice1")
     test("screen-repeat_or_other").wait_for()
     test("another").click()
     test("screen-identify").wait_for()
@@ -140,9 +137,42 @@ def test_an_id_that_was_used_today_is_asked_about(page):
 
 def test_without_agreement_nothing_is_recorded(page):
     test = page.get_by_test_id
-    test("start").click()
-    page.keyboard.type("noway1\n")
+    kiosk_browser.to_about(page, "noway1")
     test("consent-false").click()
     assert "nothing is recorded" in page.locator("h1").inner_text()
     test("cancel").click()
     test("screen-waiting").wait_for()
+
+
+def test_a_supervisor_corrects_a_wrong_id_of_today(page, kiosk):
+    test = page.get_by_test_id
+    kiosk_browser.to_recording(page, "wrong1")
+    page.locator(ENDED).first.wait_for(timeout=60_000)
+    test("next").click()
+    test("screen-waiting").wait_for()
+    test("operator").click()
+    assert test("corrections").count() == 0, "ASHA1 is no supervisor"
+    test("sign-out").click()
+    kiosk_browser.to_waiting(page, "BIMALA", "1357")
+    test("operator").click()
+    test("corrections").click()
+    test("visit-WRONG1").click()
+    page.keyboard.type("ab\n", delay=20)
+    test("correct-yes").click()
+    test("refusal").wait_for()
+    assert test("field").input_value() == "AB", "what is refused is typed again"
+    test("field").fill("")
+    page.keyboard.type("right1\n", delay=20)
+    assert test("exchange").inner_text().split() == ["WRONG1", "RIGHT1"]
+    assert page.evaluate("document.activeElement.tagName") == "H1", "an Enter too many must not answer"
+    test("correct-yes").click()
+    assert "Instead of WRONG1" in test("visit-RIGHT1").inner_text()
+    test("back").click()
+    test("screen-waiting").wait_for()
+    assert "RIGHT1" not in page.content()
+    (record,) = [one for one in kept(kiosk) if one["study_id"] == "RIGHT1"]
+    shown = kiosk.run("records", "show", "--store", "demo", str(record["seq"])).stdout
+    assert "WRONG1" in shown
+    test("operator").click()
+    test("sign-out").click()
+    kiosk_browser.to_waiting(page, "ASHA1", "2468")

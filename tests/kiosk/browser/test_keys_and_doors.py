@@ -15,8 +15,8 @@ def test_the_whole_way_to_the_recording_goes_by_keyboard_alone(page):
     assert page.evaluate(focused) == "start"
     keys.press("Enter")
     test("screen-identify").wait_for()
-    keys.type("keys1")
-    keys.press("Enter")
+    # As a hand does it: what comes at a reader's pace presses nothing on the screen after it.
+    keys.type("keys1\n", delay=kiosk_browser.KEY_MS)
     for wanted in ("consent-true", "age_band-65-and-over", "pacemaker-unknown"):
         test(wanted).wait_for()
         for _ in range(12):
@@ -58,6 +58,100 @@ def test_a_reader_used_at_the_wrong_moment_presses_nothing(page):
     page.wait_for_timeout(500)
     assert page.get_by_test_id("screen-hold").is_visible()
     page.get_by_test_id("cancel").click()
+
+
+SLOW = """(ms) => {
+  const real = window.fetch;
+  window.fetch = async (...asked) => {
+    if (asked[0] === "/act") await new Promise((go) => setTimeout(go, ms));
+    return real(...asked);
+  };
+}"""
+"""A board that is busy: whatever is asked of the program waits a while."""
+PAUSE_MS = 800
+"""Longer than the pause after which typing begins anew."""
+
+
+@pytest.mark.parametrize(("pace_ms", "code"), [(20, "EARLYCODE1" * 5), (120, "EARLYCODE1" * 2)])
+def test_a_code_that_begins_before_it_is_asked_for_is_never_taken_in_part(page, pace_ms, code):
+    test = page.get_by_test_id
+    page.evaluate(SLOW, len(code) * pace_ms / 4)
+    test("start").click()
+    page.keyboard.type(f"{code}\n", delay=pace_ms)
+    test("refusal").wait_for()
+    assert "not ready" in test("refusal").inner_text()
+    page.wait_for_timeout(PAUSE_MS)
+    assert test("screen-identify").is_visible()
+    assert test("field").input_value() == ""
+    page.keyboard.type("early1\n", delay=20)
+    test("consent-true").wait_for()
+    assert test("bar-id").inner_text() == "EARLY1"
+
+
+def test_a_code_that_begins_while_the_answer_to_the_one_before_is_awaited_is_dropped_whole(page):
+    test = page.get_by_test_id
+    test("start").click()
+    test("screen-identify").wait_for()
+    page.evaluate(SLOW, 400)
+    page.keyboard.type("ABC\n" + "SECONDCODE" * 4 + "\n", delay=20)
+    test("refusal").wait_for()
+    page.wait_for_timeout(PAUSE_MS)
+    assert test("screen-identify").is_visible()
+    assert test("field").input_value() == "ABC"
+    page.keyboard.type("again1\n", delay=20)
+    test("consent-true").wait_for()
+    assert test("bar-id").inner_text() == "AGAIN1"
+
+
+def test_a_screen_that_comes_in_the_middle_of_a_code_gets_nothing_of_it(page):
+    test = page.get_by_test_id
+    test("start").click()
+    test("screen-identify").wait_for()
+    page.keyboard.type("HALFA", delay=20)
+    test("back").click()
+    test("screen-waiting").wait_for()
+    page.keyboard.type("CODE1\n", delay=20)
+    page.wait_for_timeout(PAUSE_MS)
+    assert test("screen-waiting").is_visible()
+    test("start").click()
+    test("screen-identify").wait_for()
+    assert test("field").input_value() == ""
+
+
+def wrong_pins(kiosk):
+    return [path for path in kiosk.folder.rglob("sign-in-pauses.json") if '"wrong"' in path.read_text()]
+
+
+@pytest.mark.parametrize("code", ["77310042", "KTM0042Q"])
+def test_a_code_scanned_where_a_pin_is_asked_for_is_no_try(page, kiosk, code):
+    test = page.get_by_test_id
+    test("operator").click()
+    test("lock").click()
+    test("screen-locked").wait_for()
+    for pace_ms in (5, 30):
+        page.keyboard.type(f"{code}\n", delay=pace_ms)
+        test("refusal").wait_for()
+        assert "cannot be scanned" in test("refusal").inner_text()
+        page.wait_for_timeout(PAUSE_MS)
+        assert test("field").input_value() == ""
+    assert not wrong_pins(kiosk)
+    kiosk_browser.type_pin(page, "2468")
+    test("screen-waiting").wait_for()
+
+
+def test_a_code_that_begins_before_the_pin_is_asked_for_leaves_nothing_there(page, kiosk):
+    test = page.get_by_test_id
+    test("operator").click()
+    test("sign-out").click()
+    test("operator-ASHA1").wait_for()
+    page.keyboard.type("7731", delay=20)
+    test("operator-ASHA1").click()
+    page.keyboard.type("0042\n", delay=20)
+    page.wait_for_timeout(PAUSE_MS)
+    assert test("field").input_value() == ""
+    assert not wrong_pins(kiosk)
+    kiosk_browser.type_pin(page, "2468")
+    test("screen-waiting").wait_for()
 
 
 def test_a_measured_screen_gives_true_millimetres_and_says_so(page):

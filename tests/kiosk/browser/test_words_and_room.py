@@ -18,7 +18,9 @@ from lsemvae_edge.language import LANGUAGES, Language
 SHOTS = os.environ.get("LSEMVAE_EDGE_SHOTS")
 STAND_IN = "Trained on a stand-in label: right-heart pattern, not pulmonary hypertension."
 LEADS = ["I", "II", "III", "aVR", "aVL", "aVF"]
-OURS = re.compile(r"(JIRI0042|ASHA1|BIMALA|DR-3|Health post Jiri|Open-6L 0042|C0:5E:C9:00:00:01|mm/mV|mm/s|1 mV|PIN)")
+OURS = re.compile(
+    r"(JIRI0042|LONGESTID\d+|ASHA1|BIMALA|DR-3|Health post Jiri|Open-6L 0042|C0:5E:C9:00:00:01|mm/mV|mm/s|1 mV|PIN)"
+)
 """What is no word of any language: ids, codes, names, units."""
 
 
@@ -39,9 +41,11 @@ def told(name, code, **more):
         "operator": "ASHA1",
         "operators": ["ASHA1", "BIMALA", "DR-3"],
         "needs_pin": True,
-        "visit": None if name in ("sign_in", "waiting", "identify", "locked") else visit,
+        "is_supervisor": False,
+        "visit": None if name in ("sign_in", "waiting", "identify", "locked", "corrections") else visit,
         "id_rules": {"check_character": True},
         "recorders": [],
+        "visits": [],
         "looking": False,
         "recording": None,
         "result": None,
@@ -132,6 +136,29 @@ WRONG_ID = words(
 LOST = words("Open-6L 0042 has been silent for 60 s.", "Bring it closer, check its battery, and record again.")
 
 
+VISITS = [
+    {
+        "visit": f"{number:032x}",
+        "study_id": f"LONGESTID{number:011d}" if number else "JIRI0042",
+        "first_study_id": f"LONGESTID{number:011d}" if number == 1 else None,
+        "time": "14:05" if number != 2 else None,
+        "attempts": 3,
+    }
+    for number in range(8)
+]
+
+
+def correcting(*names):
+    """Choose a visit and type the id of another one; then press."""
+
+    def go(page):
+        page.get_by_test_id("visit-JIRI0042").click()
+        page.keyboard.type("longestid00000000003\n")
+        press(*names)(page)
+
+    return go
+
+
 def press(*names):
     def go(page):
         for name in names:
@@ -147,6 +174,13 @@ SCREENS = {
     "waiting": ("waiting", {}, None),
     "languages": ("waiting", {}, press("languages")),
     "operator": ("waiting", {}, press("operator")),
+    "operator-supervisor": ("waiting", {"is_supervisor": True}, press("operator")),
+    "corrections": ("corrections", {"visits": VISITS}, None),
+    "corrections-older": ("corrections", {"visits": VISITS}, press("visits-next")),
+    "corrections-none": ("corrections", {}, None),
+    "corrections-type": ("corrections", {"visits": VISITS}, press("visit-LONGESTID00000000003")),
+    "corrections-ask": ("corrections", {"visits": VISITS}, correcting()),
+    "corrections-wrong": ("corrections", {"visits": VISITS, "message": WRONG_ID}, correcting("correct-no")),
     "measure-ruler": ("waiting", {}, press("measure")),
     "measure-card": ("waiting", {}, press("measure", "measure-other")),
     "identify": ("identify", {}, lambda page: page.keyboard.type("jiri0042")),
@@ -295,3 +329,12 @@ def test_every_screen_is_translated_and_has_room(showing, code):
 def is_english(text):
     """Whether a text has words that are English and neither Spanish nor French."""
     return bool(re.search(r"\b(the|is|of|and|to|with|this|again|person|your|screen|hold|look)\b", text, re.IGNORECASE))
+
+
+def test_the_words_over_a_page_that_is_too_old_are_translated_and_english_too(showing):
+    page = showing("waiting", "ne")
+    page.route("**/events?*", lambda route: route.abort())
+    page.get_by_test_id("curtain").wait_for()
+    english = "The kiosk's program does not answer."
+    assert page.locator(".curtain-what").inner_text() == Language("ne").strings[english]
+    assert english in page.locator(".curtain-english").inner_text()

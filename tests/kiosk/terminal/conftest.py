@@ -28,9 +28,11 @@ BASE: dict[str, Any] = {
     "operator": "ANJU",
     "operators": ["ANJU", "BIMAL"],
     "needs_pin": True,
+    "is_supervisor": False,
     "visit": None,
     "id_rules": {"check_character": True},
     "recorders": [],
+    "visits": [],
     "looking": False,
     "recording": None,
     "result": None,
@@ -80,6 +82,16 @@ RESULT = {
     "simulated": False,
 }
 PRINTER = {"state": "ready", "text": "The printer is ready.", "copies": 0}
+VISITS = [
+    {
+        "visit": f"{number:032x}",
+        "study_id": f"KTM{number:017d}" if number else "KTM0042Q",
+        "first_study_id": f"KTN{number:017d}" if number == 1 else None,
+        "time": "14:05" if number != 2 else None,
+        "attempts": 3,
+    }
+    for number in range(12)
+]
 SCREENS: dict[str, dict[str, Any]] = {
     "sign_in": {"screen": "sign_in", "operator": None},
     "waiting": {"screen": "waiting"},
@@ -136,6 +148,8 @@ SCREENS: dict[str, dict[str, Any]] = {
         },
     },
     "locked": {"screen": "locked"},
+    "corrections": {"screen": "corrections", "visits": VISITS, "is_supervisor": True},
+    "nobody": {"screen": "corrections", "is_supervisor": True},
 }
 """What each screen adds to `BASE`."""
 AFTER = {
@@ -154,6 +168,8 @@ AFTER = {
     "sign_out": "sign_in",
     "repeat": "recorder",
     "another": "identify",
+    "corrections": "corrections",
+    "correct": "corrections",
 }
 
 
@@ -167,6 +183,7 @@ class FakeStation:
         self.refuses: LsemvaeError | None = None
         self.dead = False
         self.samples = 0
+        self.slow_s = 0.0
         self._changed = asyncio.Event()
 
     def show(self, screen: str, **changes: Any) -> None:
@@ -218,6 +235,7 @@ class FakeStation:
 
     async def act(self, name: str, *, version: int | None = None, **values: Any) -> None:
         self.acts.append((name, values))
+        await asyncio.sleep(self.slow_s)
         if self.refuses is not None:
             raise self.refuses
         if name == "set_language":

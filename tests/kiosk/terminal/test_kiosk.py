@@ -15,6 +15,7 @@ from lsemvae_edge.kiosk import terminal
 from lsemvae_edge.kiosk.terminal import app as kiosk_app
 from lsemvae_edge.kiosk.terminal import words
 from lsemvae_edge.kiosk.terminal.app import HEIGHT, WIDTH, Kiosk
+from lsemvae_edge.kiosk.terminal.bursts import PAUSE_S
 
 PARTS = ("band", "head", "heading", "body", "label", "traces", "contact", "menu", "message", "foot")
 BAND = "DEMONSTRATION: simulated signal, not a person's recording"
@@ -37,6 +38,13 @@ class Driven:
 
     async def type(self, text: str) -> None:
         await self.press(*text, "enter")
+
+    async def pin(self, digits: str) -> None:
+        """Type as a hand does: what comes at a barcode reader's pace is no PIN."""
+        for key in (*digits, "enter"):
+            await self.pilot.press(key)
+            await self.pilot.pause(0.1)
+        await self.settle()
 
     async def settle(self) -> None:
         await self.pilot.pause(0.12)
@@ -73,7 +81,7 @@ def test_the_whole_flow_by_keys_alone(drive):
     async def way(kiosk):
         await kiosk.press("down", "enter")
         assert "BIMAL" in kiosk.text("label")
-        await kiosk.type("8291")
+        await kiosk.pin("8291")
         await kiosk.press("enter")
         await kiosk.type("ktm0042q")
         assert words.CONSENT in kiosk.text()
@@ -270,6 +278,77 @@ def test_a_scan_where_none_is_expected_does_nothing(drive, monkeypatch, screen_)
     assert drive(way, screen_).acts == []
 
 
+def test_a_code_that_begins_before_the_entry_is_there_is_never_taken_in_part(drive):
+    async def way(kiosk):
+        kiosk.station.slow_s = 0.1
+        await kiosk.pilot.press("enter", *"EARLYCODE1" * 4)
+        await kiosk.until(words.TYPE_ID)
+        await kiosk.pilot.press(*"EARLYCODE1", "enter")
+        await kiosk.settle()
+        assert words.TOO_EARLY[0] in kiosk.text("message")
+        assert kiosk.app.query_one("#entry", Input).value == ""
+        await kiosk.pilot.pause(PAUSE_S)
+        await kiosk.type("KTM0042Q")
+        await kiosk.until(words.CONSENT)
+
+    assert drive(way).acts == [("start", {}), ("identify", {"text": "KTM0042Q"})]
+
+
+def test_the_rest_of_a_code_that_began_on_the_screen_before_begins_with_nobody(drive, monkeypatch):
+    monkeypatch.setattr(kiosk_app, "SCAN_S", 10.0)
+
+    async def way(kiosk):
+        await kiosk.pilot.press(*"KTM0")
+        kiosk.station.show("waiting")
+        await kiosk.until(words.READY)
+        await kiosk.pilot.press(*"042Q", "enter")
+        await kiosk.settle()
+        assert words.TOO_EARLY[0] in kiosk.text("message")
+
+    assert drive(way, "result").acts == []
+
+
+def test_a_code_scanned_where_a_pin_is_asked_for_is_no_try(drive):
+    async def way(kiosk):
+        await kiosk.press("enter")
+        await kiosk.type("00KTM042")
+        assert words.NO_SCAN_FOR_PIN[0] in kiosk.text("message")
+        assert kiosk.app.query_one("#entry", Input).value == ""
+        assert kiosk.station.acts == []
+        await kiosk.pilot.pause(PAUSE_S)
+        await kiosk.pin("8291")
+
+    assert drive(way, "sign_in").acts == [("sign_in", {"operator": "ANJU", "pin": "8291"})]
+
+
+def test_a_supervisor_corrects_a_wrong_id_of_today(drive):
+    async def way(kiosk):
+        await kiosk.press("f3", "down", "down", "down", "enter")
+        assert words.WHICH_VISIT in kiosk.text("heading")
+        await kiosk.press("enter")
+        assert "KTM0042Q" in kiosk.text("heading")
+        await kiosk.type("right1")
+        assert "KTM0042Q ► RIGHT1" in kiosk.text("body")
+        await kiosk.press("enter")
+        assert kiosk.app._scene.name == "corrections-id"
+        await kiosk.pilot.pause(PAUSE_S)
+        await kiosk.type("right1")
+        await kiosk.press("down", "enter")
+        assert words.WHICH_VISIT in kiosk.text("heading")
+
+    acts = drive(way, is_supervisor=True).acts
+    assert acts == [("corrections", {}), ("correct", {"visit": "0" * 32, "text": "right1"})]
+
+
+def test_whoever_is_no_supervisor_is_not_offered_corrections(drive):
+    async def way(kiosk):
+        await kiosk.press("f3")
+        assert words.LOCK in kiosk.text("menu")
+        assert words.CORRECT not in kiosk.text("menu")
+
+    drive(way)
+
+
 def test_one_press_is_not_taken_twice(drive):
     async def way(kiosk):
         await kiosk.press("enter")
@@ -291,9 +370,11 @@ def test_a_refusal_is_shown_with_its_next_step(drive):
 def test_a_pin_is_not_shown(drive):
     async def way(kiosk):
         await kiosk.press("enter")
-        await kiosk.press("8", "2", "9", "1")
+        for digit in "8291":
+            await kiosk.press(digit)
         entry = kiosk.app.query_one("#entry", Input)
         assert entry.password
+        assert entry.value == "8291"
         assert "8291" not in kiosk.app.export_screenshot()
         await kiosk.press("escape")
         assert entry.value == ""
@@ -326,7 +407,7 @@ def test_operators_lock_and_switch_from_any_screen(drive):
         kiosk.station.samples = 600
         await kiosk.press("f3", "down", "enter")
         await kiosk.press("down", "enter")
-        await kiosk.type("8291")
+        await kiosk.pin("8291")
         assert kiosk.station.acts == [("sign_in", {"operator": "BIMAL", "pin": "8291"})]
         kiosk.station.show("recording")
         await kiosk.settle()
@@ -334,7 +415,7 @@ def test_operators_lock_and_switch_from_any_screen(drive):
         await kiosk.settle()
         assert kiosk.station.acts[-1] == ("lock", {})
         assert "KTM0042Q" not in kiosk.text()
-        await kiosk.type("4711")
+        await kiosk.pin("4711")
         assert kiosk.station.acts[-1] == ("unlock", {"pin": "4711"})
 
     drive(way, "recording")

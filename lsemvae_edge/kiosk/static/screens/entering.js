@@ -46,7 +46,7 @@ export function identify(state, kiosk) {
   return {
     ...made,
     message: messageInTitle(made),
-    typing: pad.press,
+    typing: pad,
     escape: back,
     refused: () => pad.field.select(),
     close: () => {
@@ -112,7 +112,7 @@ function pinScreen(name, state, kiosk, whoWasThere) {
     const other = button(t("Another operator"), askWho, { symbol: "person", kind: "quiet", "data-testid": "other" });
     pad.element.prepend(el("div", { class: "beside" }, pad.field, other));
     place.replaceChildren(pad.element);
-    result.typing = pad.press;
+    result.typing = pad;
     result.escape = askWho;
     result.refused = pad.clear;
     pad.field.focus();
