@@ -13,6 +13,7 @@ class ExitCode(IntEnum):
     BUNDLE_REFUSED = 5
     DEVICE = 6
     STORE = 7
+    OVER_BUDGET = 8
 
 
 class LsemvaeError(Exception):
@@ -87,3 +88,9 @@ class StoreError(LsemvaeError):
 
     code = ExitCode.STORE
     default_next_step = "Check free space and permissions of the store."
+
+
+class OverBudgetError(LsemvaeError):
+    """A measured figure is worse than was allowed."""
+
+    code = ExitCode.OVER_BUDGET

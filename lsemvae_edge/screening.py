@@ -1,5 +1,6 @@
 """The way of one recording: quality, preprocessing, model, decision."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from time import perf_counter
 from typing import Any
@@ -20,6 +21,8 @@ from lsemvae_edge.runtime import Session, open_session
 from lsemvae_edge.spec import ModelSpec
 
 SIMULATED_ORIGINS = ("demo", "simulated")
+STAGES = ("load", "preprocess", "quality", "inference", "decision")
+"""Of ``timing_ms``, which has their ``total`` as well."""
 
 
 def screen(
@@ -59,8 +62,7 @@ def screen(
     """
     clock = _Clock()
     spec = bundle.spec
-    assessed, conditioned = assess(record, spec)
-    clock.lap("preprocess")
+    assessed, conditioned = assess(record, spec, clock.lap)
     runtime, confirmed_swap = None, False
     if assessed.usable and conditioned is not None and assessed.start is not None:
         model_input = preprocess.cut(conditioned, spec.preprocess, assessed.start)
@@ -82,12 +84,15 @@ def screen(
     else:
         advice = assessed.advice
         tasks = decision.unanswered(spec, advice or decision.REFER_OR_REPEAT)
+    wording = decision.word(spec, tasks, advice, confirmed_swap, record.origin in SIMULATED_ORIGINS)
+    info = _record_info(record)
+    clock.lap("decision")
     return ScreeningResult(
         outcome=tasks[spec.primary.name].outcome,
         tasks=tasks,
         quality=_quality_result(assessed, spec),
         heart_rate_bpm=assessed.heart_rate_bpm,
-        record=_record_info(record),
+        record=info,
         model=ModelInfo(
             spec.id,
             bundle.sha256,
@@ -95,7 +100,7 @@ def screen(
             runtime,
             bundle.standing.kind if bundle.standing else None,
         ),
-        wording=decision.word(spec, tasks, advice, confirmed_swap, record.origin in SIMULATED_ORIGINS),
+        wording=wording,
         timing_ms=clock.laps(),
         software_version=__version__,
     )
@@ -117,13 +122,22 @@ def circumstances(record: Record, assessed: quality.Quality) -> decision.Circums
     )
 
 
-def assess(record: Record, spec: ModelSpec) -> tuple[quality.Quality, preprocess.Conditioned | None]:
-    """Condition a recording and judge it; one that cannot be conditioned is unusable, and has no conditioned form."""
+def assess(
+    record: Record, spec: ModelSpec, lap: Callable[[str], None] = lambda _: None
+) -> tuple[quality.Quality, preprocess.Conditioned | None]:
+    """Condition a recording and judge it; one that cannot be conditioned is unusable, and has no conditioned form.
+
+    ``lap`` is told the name of each stage when it ends.
+    """
     try:
         conditioned = preprocess.condition(record, spec.preprocess)
     except UnusableRecordingError as error:
+        lap("preprocess")
         return quality.unusable(f"{error.message} {error.next_step}"), None
-    return quality.assess(record, conditioned, spec.preprocess, spec.quality), conditioned
+    lap("preprocess")
+    assessed = quality.assess(record, conditioned, spec.preprocess, spec.quality)
+    lap("quality")
+    return assessed, conditioned
 
 
 def _available(record: Record) -> tuple[str, ...]:
@@ -167,7 +181,7 @@ class _Clock:
 
     def __init__(self) -> None:
         self._begun = self._last = perf_counter()
-        self._sums = {"load": 0.0, "preprocess": 0.0, "inference": 0.0}
+        self._sums = dict.fromkeys(STAGES, 0.0)
 
     def lap(self, stage: str) -> None:
         now = perf_counter()

@@ -230,7 +230,7 @@ def kiosk_file(student: Student, quantization: Quantization, n_samples: int) -> 
 
 def open_kiosk_file(content: bytes, *, reference_kernels: bool = False) -> Session:
     """Open an int8 TFLite form, as a kiosk runs it or with the reference kernels."""
-    return open_model(content, tflite.INT8.model, "ai_edge_litert", reference_kernels)
+    return open_model(content, tflite.INT8.model, "ai_edge_litert", reference_kernels=reference_kernels)
 
 
 def model_inputs(cohort: Cohort) -> NDArray[np.float32]:

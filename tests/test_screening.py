@@ -167,7 +167,7 @@ KEYS = {
     },
     "model": {"id", "sha256", "stand_in", "runtime"},
     "wording": {"headline", "advice", "notes"},
-    "timing_ms": {"load", "preprocess", "inference", "total"},
+    "timing_ms": {"load", "preprocess", "quality", "inference", "decision", "total"},
 }  # fmt: skip
 
 

@@ -7,6 +7,10 @@
 ``summary.json``          Order statistics of each case and metric; follows from the two first files alone
 ========================  ==================================================================================
 
+``bench-session-1.schema.json`` beside this file is the JSON schema of the summary, and of each line of the samples.
+Every line is on its way to the disk before the next one is measured, so that a session that was killed can be read up
+to its last whole line.
+
 A *part* is one command (``latency``), a *case* is what it measured (one runtime with one file and so many threads), a
 *metric* is a name that ends in its unit (``inference_ms``), a *repeat* is one process, or one round, of a case.
 """
@@ -17,9 +21,10 @@ import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, NoReturn, Self
 
 from lsemvae_edge import __version__
 from lsemvae_edge.benchmarks import proof
@@ -28,7 +33,19 @@ from lsemvae_edge.errors import BadInputError, UsageError
 from lsemvae_edge.statistics import median, quantile
 
 SCHEMA = "lsemvae-edge/bench-session/1"
+SCHEMA_FILE = Path(__file__).with_name("bench-session-1.schema.json")
 HOST, SAMPLES, LOG, SUMMARY = "host.json", "samples.jsonl", "log.txt", "summary.json"
+KINDS = {
+    "about": "AboutLine",
+    "case": "CaseLine",
+    "sample": "SampleLine",
+    "fact": "FactLine",
+    "skipped": "SkippedLine",
+    "end": "EndLine",
+}
+"""Kinds of lines, each with its definition in the schema."""
+DONE = "done"
+"""How a session ended that no error ended."""
 HIGHER_IS_BETTER = ("_per_s", "_x_real_time", "auroc")
 """Ends of the names of metrics of which more is better; of all others, less."""
 
@@ -69,7 +86,9 @@ class Skipped:
 class Recorded:
     """All that a session folder says.
 
-    ``facts`` are results that are no samples, by part and name: a count of multiply-adds, a table of AUROCs.
+    ``facts`` are results that are no samples, by part and name: a count of multiply-adds, a table of AUROCs. ``ended``
+    is `DONE`, the name of the error that ended the session, or None if it was killed or still runs; ``cut`` tells that
+    half a line at the end was left out.
     """
 
     host: Mapping[str, Json]
@@ -78,6 +97,8 @@ class Recorded:
     samples: list[Sample] = field(default_factory=list)
     facts: dict[str, dict[str, Json]] = field(default_factory=dict)
     skipped: list[Skipped] = field(default_factory=list)
+    ended: str | None = None
+    cut: bool = False
 
     def of(self, part: str, case: str, metric: str) -> list[Sample]:
         """Return the samples of one metric of one case, in order of time."""
@@ -103,17 +124,18 @@ class Session:
     Raises
     ------
     UsageError
-        If the folder holds something.
+        If the folder holds something, or is none.
     """
 
     def __init__(
         self, folder: Path, host: Mapping[str, Json], bundles: Sequence[Bundle], seed: int, say: Say = lambda _: None
     ) -> None:
-        if folder.exists() and any(folder.iterdir()):
-            raise UsageError(f"{folder} is not empty.", "Name a new folder: a session is never added to.")
+        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+            raise UsageError(f"{folder} is not an empty folder.", "Name a new one: a session is never added to.")
         folder.mkdir(parents=True, exist_ok=True)
         self.folder, self.seed = folder, seed
         self._say = say
+        self._described: dict[tuple[str, str], Mapping[str, Json]] = {}
         (folder / HOST).write_text(json.dumps(host, indent=1) + "\n")
         self._stream = (folder / SAMPLES).open("w")
         self._log = (folder / LOG).open("w")
@@ -122,7 +144,10 @@ class Session:
             schema=SCHEMA,
             software_version=__version__,
             seed=seed,
-            bundles=[{"id": bundle.spec.id, "sha256": bundle.sha256} for bundle in bundles],
+            bundles=[
+                {"id": bundle.spec.id, "sha256": bundle.sha256, "stand_in": bundle.spec.intended_use.stand_in}
+                for bundle in bundles
+            ],
             **proof.provenance(),
         )
 
@@ -132,6 +157,7 @@ class Session:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
         if error is not None:
             self.say(f"ended by {type(error).__name__}: {error}")
+        self._write("end", by=DONE if error is None else type(error).__name__)
         self._stream.close()
         self._log.close()
         write_summary(self.folder)
@@ -143,13 +169,31 @@ class Session:
         self._say(text)
 
     def case(self, part: str, name: str, **facts: Json) -> str:
-        """Describe a case before its first sample, and return its name."""
-        self._write("case", part=part, name=name, facts=facts)
+        """Describe a case before its first sample, and return its name.
+
+        Raises
+        ------
+        ValueError
+            If another case of the part has this name.
+        """
+        known = self._described.setdefault((part, name), facts)
+        if known is facts:
+            self._write("case", part=part, name=name, facts=facts)
+        elif known != facts:
+            raise ValueError(f"{part} has two cases {name!r}: {known} and {facts}")
         return name
 
     def sample(self, part: str, case: str, metric: str, repeat: int, values: float | Iterable[float]) -> None:
-        """Keep the values of one metric in one repeat."""
-        listed = [float(value) for value in ([values] if isinstance(values, int | float) else values)]
+        """Keep the values of one metric in one repeat, to six significant digits: no clock here tells more.
+
+        Raises
+        ------
+        ValueError
+            If there are none, one is no number, or the case was not described.
+        """
+        if (part, case) not in self._described:
+            raise ValueError(f"{part} has no case {case!r}: describe it first")
+        listed = [float(f"{value:.6g}") for value in ([values] if isinstance(values, int | float) else values)]
         if not listed or not all(math.isfinite(value) for value in listed):
             raise ValueError(f"{part}, {case}: {metric} has no values, or one that is no number")
         self._write("sample", part=part, case=case, metric=metric, repeat=repeat, values=listed)
@@ -169,23 +213,52 @@ class Session:
 
 
 def read(folder: Path) -> Recorded:
-    """Read a session folder.
+    """Read a session folder, up to its last whole line.
 
     Raises
     ------
     BadInputError
         If it is none, or a line of it is damaged.
     """
+    where = ""
     try:
-        recorded = Recorded(json.loads((folder / HOST).read_text()))
-        lines = [json.loads(line) for line in (folder / SAMPLES).read_text().splitlines()]
-        for line in lines:
-            _take(recorded, line)
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise BadInputError(f"{folder} is no session of `bench`: {error}", "Name the folder of a session.") from error
-    if recorded.about.get("schema") != SCHEMA:
-        raise BadInputError(f"{folder} is not of schema {SCHEMA}.", "Read it with the release that wrote it.")
+        facts = _parse((folder / HOST).read_bytes())
+        if not isinstance(facts, dict):
+            raise ValueError(f"{HOST} holds no facts")
+        recorded = Recorded(facts)
+        *lines, last = (folder / SAMPLES).read_bytes().split(b"\n")
+        for number, line in enumerate(lines, 1):
+            where = f", line {number}"
+            _take(recorded, _checked(_parse(line)))
+        recorded.cut = last != b""
+    except (OSError, ValueError) as error:
+        raise BadInputError(
+            f"{folder} is no session of `bench`{where}: {error}", "Name the folder of a session."
+        ) from error
+    if not recorded.about:
+        raise BadInputError(f"{folder} holds no session: it ended before anything was kept.", "Measure again.")
     return recorded
+
+
+def read_summary(folder: Path) -> dict[str, Json]:
+    """Read the summary of a session as it was written, and hold it against its schema.
+
+    Raises
+    ------
+    BadInputError
+        If there is none, or it does not fit.
+    """
+    import fastjsonschema
+
+    try:
+        summary: dict[str, Json] = _parse((folder / SUMMARY).read_bytes())
+        _validator()(summary)
+    except (OSError, ValueError, fastjsonschema.JsonSchemaValueException) as error:
+        raise BadInputError(
+            f"{folder / SUMMARY} is no summary of a session: {error}",
+            "Derive it anew: lsemvae-edge bench report FOLDER",
+        ) from error
+    return summary
 
 
 def summarize(recorded: Recorded) -> dict[str, Json]:
@@ -205,7 +278,8 @@ def summarize(recorded: Recorded) -> dict[str, Json]:
         shown = {metric: statistics(samples) for metric, samples in metrics.items()}
         parts[case.part]["cases"].append({"name": case.name, "facts": dict(case.facts), "metrics": shown})
     skipped = [{"part": one.part, "what": one.what, "reason": one.reason} for one in recorded.skipped]
-    return {**recorded.about, "host": dict(recorded.host), "parts": parts, "skipped": skipped}
+    ended = {"ended": recorded.ended, "cut": recorded.cut}
+    return {**recorded.about, **ended, "host": dict(recorded.host), "parts": parts, "skipped": skipped}
 
 
 def statistics(samples: Sequence[Sample]) -> dict[str, Json]:
@@ -237,20 +311,59 @@ def write_summary(folder: Path) -> dict[str, Json]:
     return summary
 
 
+def _parse(text: bytes) -> Json:
+    return json.loads(text, parse_constant=_no_number)
+
+
+def _no_number(constant: str) -> NoReturn:
+    raise ValueError(f"{constant} is no number")
+
+
+@cache
+def _validator(definition: str | None = None) -> Callable[[Json], Json]:
+    """Return the validator of a summary, or of a definition in its schema, compiled from the schema as published."""
+    import fastjsonschema
+
+    schema = json.loads(SCHEMA_FILE.read_bytes())
+    if definition is not None:
+        schema = {**schema["definitions"][definition], **{key: schema[key] for key in ("$schema", "definitions")}}
+    validator: Callable[[Json], Json] = fastjsonschema.compile(schema)
+    return validator
+
+
+def _checked(line: Json) -> dict[str, Json]:
+    """Return a line that fits the schema's definition of its kind."""
+    import fastjsonschema
+
+    kind = line.get("kind") if isinstance(line, dict) else None
+    if kind not in KINDS:
+        raise ValueError(f"a line of kind {kind!r}")
+    try:
+        checked: dict[str, Json] = _validator(KINDS[kind])(line)
+    except fastjsonschema.JsonSchemaValueException as error:
+        raise ValueError(f"a line of kind {kind!r}: {error.message:.200}") from error
+    return checked
+
+
 def _take(recorded: Recorded, line: dict[str, Json]) -> None:
-    match line.pop("kind"):
+    kind = line.pop("kind")
+    if bool(recorded.about) == (kind == "about"):
+        raise ValueError("what was measured stands in its first line, and only there")
+    match kind:
         case "about":
             recorded.about = line
         case "case":
             recorded.cases.append(Case(**line))
         case "sample":
+            if not any((case.part, case.name) == (line["part"], line["case"]) for case in recorded.cases):
+                raise ValueError(f"a sample of {line['part']}, {line['case']}, which is not described")
             recorded.samples.append(Sample(**{**line, "values": tuple(line["values"])}))
         case "fact":
             recorded.facts.setdefault(line["part"], {})[line["name"]] = line["value"]
         case "skipped":
             recorded.skipped.append(Skipped(**line))
-        case other:
-            raise ValueError(f"a line of kind {other!r}")
+        case "end":
+            recorded.ended = line["by"]
 
 
 def _now() -> str:

@@ -9,14 +9,14 @@ from weakref import finalize
 import numpy as np
 from numpy.typing import NDArray
 
-from lsemvae_edge.errors import BundleError, RuntimeUnavailableError
+from lsemvae_edge.errors import BundleError, RuntimeUnavailableError, UsageError
 from lsemvae_edge.manifest import ModelFile
 from lsemvae_edge.runtime import build
 from lsemvae_edge.runtime.session import Output, by_lead, check_tensors, checked_mask
 
 EMBEDDED_SPEC = "lsemvae_edge_spec"
 """Constant method of a program that returns the contract it was exported with."""
-_ABI = 1
+_ABI = 2
 _MESSAGE_BYTES = 1024
 _MAX_RANK = 8
 _MAX_TEXT_BYTES = 16 * 1024 * 1024
@@ -59,20 +59,40 @@ class ExecuTorchSession:
         return Output(logits, mu, logvar, by_lead(contributions, shape[1], logits.size), fed)
 
 
-def open_model(content: bytes, model: ModelFile, package: str) -> ExecuTorchSession:
+def open_model(content: bytes, model: ModelFile, package: str, threads: int = 1) -> ExecuTorchSession:
     """Open an ExecuTorch program.
 
     Raises
     ------
+    UsageError
+        If it is to run in several threads: it runs on the calling one.
     RuntimeUnavailableError
         If the shim was not built, or was built for other software.
     BundleError
         If the content is no program that takes a signal and a mask.
     """
+    if threads != 1:
+        raise UsageError("ExecuTorch runs on the calling thread alone.", "Ask for one thread.")
     try:
         return ExecuTorchSession(_Program(_shim(), content, "forward"), model)
     except _RefusedError as error:
         raise BundleError(f"{model.path} does not load in {package}: {error}") from error
+
+
+def planned_bytes(content: bytes) -> int:
+    """Return the bytes of the buffers that a program plans ahead; a delegate takes its own on top.
+
+    Raises
+    ------
+    RuntimeUnavailableError
+        If the shim was not built.
+    BundleError
+        If the content is no program.
+    """
+    try:
+        return _Program(_shim(), content, "forward").planned_bytes()
+    except _RefusedError as error:
+        raise BundleError(f"The program does not load: {error}") from error
 
 
 def embedded_spec(content: bytes) -> str:
@@ -124,6 +144,10 @@ class _Program:
                 raise _RefusedError(f"{'output' if outputs else 'input'} {index} is no tensor of float32")
             shapes.append(tuple(sizes[:rank]))
         return shapes
+
+    def planned_bytes(self) -> int:
+        """Return the bytes of the buffers that the method plans."""
+        return int(self._shim.lsemvae_planned(self._opened))
 
     def run(self, taken: Sequence[NDArray[np.float32]]) -> list[NDArray[np.float32]]:
         """Run once on contiguous arrays, one for each input; return new arrays."""
@@ -180,6 +204,8 @@ def _loaded(path: Path) -> ctypes.CDLL:
         shim.lsemvae_count.argtypes = (address, ctypes.c_int)
         shim.lsemvae_count.restype = size
         shim.lsemvae_shape.argtypes = (address, ctypes.c_int, size, address, size)
+        shim.lsemvae_planned.argtypes = (address,)
+        shim.lsemvae_planned.restype = ctypes.c_int64
         shim.lsemvae_run.argtypes = (address, address, address, address, address, ctypes.c_char_p, size)
         shim.lsemvae_text.argtypes = (address, address, size, address, ctypes.c_char_p, size)
     except (OSError, AttributeError) as error:

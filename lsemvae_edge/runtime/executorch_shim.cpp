@@ -144,11 +144,10 @@ class Loaded {
     if (method.num_memory_planned_buffers() > kMaxTensors) {
       throw Failure{"the program plans too many buffers"};
     }
-    int64_t planned = 0;
     for (size_t i = 0; i < method.num_memory_planned_buffers(); ++i) {
       auto bytes = method.memory_planned_buffer_size(i);
       const int64_t wanted = checked(bytes, "no planned buffer");
-      if (wanted < 0 || wanted > kMaxPlannedBytes || (planned += wanted) > kMaxPlannedBytes) {
+      if (wanted < 0 || wanted > kMaxPlannedBytes || (planned_bytes += wanted) > kMaxPlannedBytes) {
         throw Failure{"the program plans more memory than any model of this kind needs"};
       }
       planned_.emplace_back(static_cast<size_t>(wanted));
@@ -244,6 +243,7 @@ class Loaded {
   }
 
   std::vector<Shape> inputs, outputs;
+  int64_t planned_bytes = 0;
 
  private:
   static void check_size(const Shape& shape) {
@@ -361,7 +361,7 @@ extern "C" {
 
 // Raised whenever a function below changes; executorch.py refuses another number.
 int lsemvae_abi() {
-  return 1;
+  return 2;
 }
 
 // Load `method` of the program in `data` (copied). Returns 0 and an object to be given back to lsemvae_close.
@@ -398,6 +398,11 @@ int lsemvae_shape(const void* opened, int of_outputs, size_t index, int32_t* siz
   }
   std::copy(shapes[index].sizes.begin(), shapes[index].sizes.end(), sizes);
   return static_cast<int>(shapes[index].sizes.size());
+}
+
+// Bytes of the buffers that the method plans; what a delegate takes for itself comes on top.
+int64_t lsemvae_planned(const void* opened) {
+  return static_cast<const Loaded*>(opened)->planned_bytes;
 }
 
 // Run once: `inputs` and `outputs` hold one address for each tensor, the others their sizes in bytes.

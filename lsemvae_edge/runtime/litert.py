@@ -46,7 +46,9 @@ class LiteRTSession:
         return Output(logits, mu, logvar, by_lead(contributions, shape[1], logits.size), fed)
 
 
-def open_model(content: bytes, model: ModelFile, package: str, reference_kernels: bool = False) -> LiteRTSession:
+def open_model(
+    content: bytes, model: ModelFile, package: str, threads: int = 1, *, reference_kernels: bool = False
+) -> LiteRTSession:
     """Open a TFLite file with the given package's interpreter.
 
     Parameters
@@ -58,7 +60,9 @@ def open_model(content: bytes, model: ModelFile, package: str, reference_kernels
     kinds = interpreter.OpResolverType
     resolver = kinds.BUILTIN_REF if reference_kernels else kinds.BUILTIN_WITHOUT_DEFAULT_DELEGATES
     try:
-        opened = interpreter.Interpreter(model_content=content, num_threads=1, experimental_op_resolver_type=resolver)
+        opened = interpreter.Interpreter(
+            model_content=content, num_threads=threads, experimental_op_resolver_type=resolver
+        )
         opened.allocate_tensors()
     except (ValueError, RuntimeError) as error:
         raise BundleError(f"{model.path} does not load in {package}: {error}") from error

@@ -41,18 +41,18 @@ class OnnxSession:
         return Output(logits[0], mu[0], logvar[0], by_lead(contributions[0], self._shape[1], logits[0].size), fed)
 
 
-def open_model(content: bytes, model: ModelFile, package: str) -> OnnxSession:
+def open_model(content: bytes, model: ModelFile, package: str, threads: int = 1) -> OnnxSession:
     """Open an ONNX file."""
     import onnxruntime
 
     try:
-        session = onnxruntime.InferenceSession(content, session_options(), providers=["CPUExecutionProvider"])
+        session = onnxruntime.InferenceSession(content, session_options(threads), providers=["CPUExecutionProvider"])
     except Exception as error:
         raise BundleError(f"{model.path} does not load in {package}: {error}") from error
     return OnnxSession(session, model)
 
 
-def session_options() -> Any:
+def session_options(threads: int = 1) -> Any:
     """Return options of ONNX Runtime with which an int8 file computes what it says, on every processor.
 
     On x86-64 without VNNI the fused int8 kernels saturate sums at 16 bits, which moved logits by up to 0.27. ONNX
@@ -62,7 +62,7 @@ def session_options() -> Any:
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1
+    options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     options.add_session_config_entry("session.disable_quant_qdq", "1")
     return options

@@ -124,11 +124,11 @@ class Engine:
         """Whether the runtime's package can be imported, and what else it needs is there."""
         return find_spec(self.package) is not None and self.ready()
 
-    def open(self, content: bytes, model: ModelFile) -> Session:
-        """Load a model file."""
+    def open(self, content: bytes, model: ModelFile, threads: int = 1) -> Session:
+        """Load a model file, to be run by so many threads."""
         module = import_module(f"lsemvae_edge.runtime.{self.adapter}")
-        opener: Callable[[bytes, ModelFile, str], Session] = module.open_model
-        return opener(content, model, self.package)
+        opener: Callable[[bytes, ModelFile, str, int], Session] = module.open_model
+        return opener(content, model, self.package, threads)
 
 
 ENGINES = (
