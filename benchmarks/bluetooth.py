@@ -222,6 +222,42 @@ def throughput(name: str, seconds: float = THROUGHPUT_S, times: int = 3) -> dict
     dict
         ``driver``, ``messages``, ``us_a_message`` and ``times_real_time``.
     """
+    sent = script(name, seconds)
+    best = min((played(sent) for _ in range(times)), key=lambda one: one.took_s)
+    return {
+        "driver": name,
+        "messages": best.messages,
+        "us_a_message": round(1e6 * best.took_s / best.messages, 2),
+        "times_real_time": round(best.signal_s / best.took_s, 1),
+    }
+
+
+@dataclass(frozen=True)
+class Script:
+    """What a recorder sent: when it came, where from, and the bytes; None where the driver asked for more."""
+
+    session: Session
+    messages: "tuple[tuple[float, str, bytes] | None, ...]"
+
+
+@dataclass(frozen=True)
+class Played:
+    """What decoding and assembling once took: messages, the processor's seconds, and seconds of signal."""
+
+    messages: int
+    took_s: float
+    signal_s: float
+
+
+def script(name: str, seconds: float) -> Script:
+    """Have a recorder send for so long, on simulated time.
+
+    Parameters
+    ----------
+    name : str
+        Of the driver.
+    seconds : float
+    """
     with tempfile.TemporaryDirectory() as folder:
         session = Session(name, journal=JournalWriter(Path(folder, "script.lsej")))
         session.run(seconds)
@@ -230,19 +266,33 @@ def throughput(name: str, seconds: float = THROUGHPUT_S, times: int = 3) -> dict
             one for one in codec.decode(Path(folder, "script.lsej").read_bytes()) if isinstance(one, codec.Entry)
         ]
     sources = {one.content[0]: one.content[1:].decode() for one in entries if one.kind == "source"}
-    script = [
-        (one.at_ns / 1e9, sources[one.content[0]], one.content[1:]) if one.kind == "data" else None
-        for one in entries
-        if one.kind in ("data", "polled")
-    ]
-    took_s, assembled_s = min(_played(session, script) for _ in range(times))
-    messages = sum(one is not None for one in script)
-    return {
-        "driver": name,
-        "messages": messages,
-        "us_a_message": round(1e6 * took_s / messages, 2),
-        "times_real_time": round(assembled_s / took_s, 1),
-    }
+    return Script(
+        session,
+        tuple(
+            (one.at_ns / 1e9, sources[one.content[0]], one.content[1:]) if one.kind == "data" else None
+            for one in entries
+            if one.kind in ("data", "polled")
+        ),
+    )
+
+
+def played(sent: Script) -> Played:
+    """Decode and assemble what was sent, once."""
+    driver, stream = sent.session.driver, sent.session.stream
+    decoder = driver.decoder(stream)
+    assembler = Assembler(stream, keep_s=KEEP_S, indexed=driver.description.indexed)
+    assembler.link_up(stream, 0.0)
+    # Processor time: what other processes take of a shared machine is none of the driver's.
+    begun_s = time.process_time()
+    for one in sent.messages:
+        if one is None:
+            decoder.due()
+            continue
+        at_s, uuid, data = one
+        for event in decoder.feed(uuid, data):
+            assembler.add(event, at_s)
+    took_s = time.process_time() - begun_s
+    return Played(sum(one is not None for one in sent.messages), took_s, assembler.seconds)
 
 
 def numbered(name: str) -> Record:
@@ -293,23 +343,6 @@ def _start_command() -> Iterator[None]:
             del os.environ[START_VARIABLE]
         else:
             os.environ[START_VARIABLE] = before
-
-
-def _played(session: Session, script: "list[tuple[float, str, bytes] | None]") -> tuple[float, float]:
-    """Return seconds taken, and seconds of signal."""
-    decoder = session.driver.decoder(session.stream)
-    assembler = Assembler(session.stream, keep_s=KEEP_S, indexed=session.driver.description.indexed)
-    assembler.link_up(session.stream, 0.0)
-    # Processor time: what other processes take of a shared machine is none of the driver's.
-    begun_s = time.process_time()
-    for one in script:
-        if one is None:
-            decoder.due()
-            continue
-        at_s, uuid, data = one
-        for event in decoder.feed(uuid, data):
-            assembler.add(event, at_s)
-    return time.process_time() - begun_s, assembler.seconds
 
 
 def _journal_facts(path: Path) -> dict[str, Any]:

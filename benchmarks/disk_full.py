@@ -4,6 +4,7 @@ A small file system is filled until so many bytes are free, one write point is t
 space is given back and the same is tried again. The bytes that are left grow until the write point needs no more.
 """
 
+import errno
 import json
 import os
 import re
@@ -23,12 +24,15 @@ from lsemvae_edge.errors import LsemvaeError, UsageError
 from lsemvae_edge.result import ScreeningResult
 from lsemvae_edge.store import Entry, Store, StoreKey
 
+TMPFS, EXT4 = "tmpfs", "ext4"
+"""File systems: in memory, or on a loop mount, which has a journal and writes late, and needs root."""
 MIB = 12
 STEP = 8192
 ENOUGH = 3
 """So many successes one after another end a point."""
 MOST = 64
 """Most steps of a point."""
+_BLOCK = 4096
 _FREED = 2 << 20
 """Space that is given back."""
 _N_EARLIER = 3
@@ -125,7 +129,9 @@ POINTS: dict[str, Callable[[Kiosk], object]] = {
 """Write points by name, and what each does."""
 
 
-def measure(say: Say, points: tuple[str, ...] = tuple(POINTS), step: int = STEP) -> dict[str, Any]:
+def measure(
+    say: Say, points: tuple[str, ...] = tuple(POINTS), step: int = STEP, file_system: str = TMPFS
+) -> dict[str, Any]:
     """Try each write point on a disk that is ever less full.
 
     Parameters
@@ -135,6 +141,8 @@ def measure(say: Say, points: tuple[str, ...] = tuple(POINTS), step: int = STEP)
         Of `POINTS`.
     step : int
         Bytes.
+    file_system : str
+        `TMPFS` or `EXT4`.
 
     Returns
     -------
@@ -147,12 +155,14 @@ def measure(say: Say, points: tuple[str, ...] = tuple(POINTS), step: int = STEP)
         If nothing can be mounted here.
     """
     with TemporaryDirectory(prefix="disk-full-") as place:
-        asked = {"place": place, "points": points, "step": step, "result": specimens.result().to_dict()}
+        asked = {"place": place, "points": points, "step": step, "file_system": file_system}
+        asked["result"] = specimens.result().to_dict()
         alone = ["--mount"] if os.geteuid() == 0 else ["--user", "--map-root-user", "--mount"]
         command = [program("unshare"), *alone, sys.executable, "-m", __name__]
         done = subprocess.run(command, input=json.dumps(asked), capture_output=True, text=True, check=False)  # noqa: S603
     if done.returncode == _NO_MOUNT:
-        raise UsageError("A small file system cannot be mounted here.", "Run it as root, or allow user namespaces.")
+        step_out = "Run it as root." if file_system == EXT4 else "Run it as root, or allow user namespaces."
+        raise UsageError(f"A small {file_system} cannot be mounted here: {done.stderr.strip()[-300:]}.", step_out)
     if done.returncode:
         raise ProofError(f"The proof failed by itself: {done.stderr[-2000:]}")
     figures: dict[str, Any] = json.loads(done.stdout)
@@ -171,14 +181,35 @@ def main() -> None:
     asked = json.load(sys.stdin)
     mount, pristine = Path(asked["place"]) / "mount", Path(asked["place"]) / "pristine"
     mount.mkdir()
-    command = [program("mount"), "-t", "tmpfs", "-o", f"size={MIB}m", "tmpfs", str(mount)]
-    if subprocess.run(command, check=False, capture_output=True).returncode:  # noqa: S603
+    if (refused := _mounted(asked["file_system"], mount)) is not None:
+        print(refused, file=sys.stderr)
         raise SystemExit(_NO_MOUNT)
     result = result_from_dict(asked["result"])
     _prepare(pristine, result)
     findings: list[str] = []
     points = {name: _point(name, mount, pristine, result, asked["step"], findings) for name in asked["points"]}
-    json.dump({"file_system": "tmpfs", "size_bytes": MIB << 20, "points": points, "findings": findings}, sys.stdout)
+    figures = {"file_system": asked["file_system"], "size_bytes": MIB << 20, "points": points, "findings": findings}
+    json.dump(figures, sys.stdout)
+
+
+def _mounted(file_system: str, mount: Path) -> str | None:
+    """Mount a small file system; return what was said if that was refused. It goes with the namespace."""
+    if file_system == TMPFS:
+        commands = [[program("mount"), "-t", "tmpfs", "-o", f"size={MIB}m", "tmpfs", str(mount)]]
+    else:
+        disk = mount.with_name("disk")
+        with disk.open("wb") as stream:
+            stream.truncate(MIB << 20)
+        # Nothing is kept back for root, who runs this; a journal of 4 MiB is made all the same.
+        commands = [
+            [program("mkfs.ext4"), "-q", "-F", "-m", "0", "-b", "4096", "-J", "size=4", str(disk)],
+            [program("mount"), "-t", "ext4", "-o", "loop", str(disk), str(mount)],
+        ]
+    for command in commands:
+        done = subprocess.run(command, check=False, capture_output=True, text=True)  # noqa: S603 - our own commands
+        if done.returncode:
+            return done.stderr
+    return None
 
 
 def _prepare(folder: Path, result: ScreeningResult) -> None:
@@ -213,7 +244,7 @@ def _point(
         if (message := _tried(name, kiosk, where, findings)) is None:
             easy, enough = easy + 1, left if enough is None else enough
         else:
-            messages.add(re.sub(r"/\S+/", "", message))
+            messages.add(re.sub(r"/\S+/|[0-9a-f]{32}", "", message))
             refused, easy, enough = refused + 1, 0, None
             if name != RESTART:
                 _compare(kiosk.store, earlier, f"{where}, still full", findings)
@@ -286,10 +317,28 @@ def _half_files(folder: Path) -> list[str]:
 
 
 def _fill(path: Path, mount: Path, left: int) -> None:
-    """Leave so many bytes free."""
-    free = os.statvfs(mount)
+    """Leave so many bytes free, or up to a block fewer where the filler's own map takes one."""
+    folder = os.open(mount, os.O_RDONLY)
+    try:
+        # What was removed before becomes free when a journal is written.
+        os.fsync(folder)
+    finally:
+        os.close(folder)
     with path.open("wb") as file:
-        os.posix_fallocate(file.fileno(), 0, max(1, free.f_bavail * free.f_frsize - left))
+        piece = _free(mount)
+        while piece >= _BLOCK and (wanted := _free(mount) - left) >= _BLOCK:
+            piece = min(piece, wanted) // _BLOCK * _BLOCK
+            try:
+                os.posix_fallocate(file.fileno(), file.seek(0, os.SEEK_END), piece)
+            except OSError as error:
+                if error.errno != errno.ENOSPC:
+                    raise
+                piece //= 2
+
+
+def _free(mount: Path) -> int:
+    free = os.statvfs(mount)
+    return free.f_bavail * free.f_frsize
 
 
 if __name__ == "__main__":

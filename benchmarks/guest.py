@@ -23,6 +23,14 @@ from lsemvae_edge.errors import UsageError
 
 PROGRAMS = {"qemu-system-x86_64": "qemu-system-x86", "busybox": "busybox-static", "mkfs.ext4": "e2fsprogs"}
 """Needed programs, and Debian's packages that have them."""
+_PACKAGES = {
+    **PROGRAMS,
+    "depmod": "kmod",
+    "e2fsck": "e2fsprogs",
+    "ldd": "libc-bin",
+    "mount": "mount",
+    "unshare": "util-linux",
+}
 KERNEL_VARIABLE = "LSEMVAE_EDGE_GUEST_KERNEL"
 PYTHON = "python"
 """Folder of the guest that holds the Python module and all it imports."""
@@ -44,7 +52,7 @@ def program(name: str) -> str:
     """
     found = shutil.which(name, path=_PATH)
     if found is None:
-        raise UsageError(f"{name} is not installed.", f"On Debian: apt-get install {PROGRAMS.get(name, name)}")
+        raise UsageError(f"{name} is not installed.", f"On Debian: apt-get install {_PACKAGES.get(name, name)}")
     return found
 
 
@@ -127,11 +135,9 @@ def pack(image: Path, files: dict[str, str], modules: Sequence[Path], late: Sequ
     init : str
         Text of the first process, a script for busybox.
     """
-    archive = _Archive()
-    for folder in ("proc", "sys", "dev", "tmp", "disk"):
+    archive = _bare(modules, init)
+    for folder in ("tmp", "disk"):
         archive.folder(folder)
-    archive.file("bin/busybox", Path(program("busybox")).read_bytes())
-    archive.file("init", init.encode())
     interpreter = Path(sys.executable).resolve()
     archive.file("bin/python3", interpreter.read_bytes())
     for path, place in files.items():
@@ -141,11 +147,13 @@ def pack(image: Path, files: dict[str, str], modules: Sequence[Path], late: Sequ
             archive.file(place, Path(path).read_bytes())
     for library in _libraries([interpreter, *(Path(path) for path in files if ".so" in Path(path).suffixes)]):
         archive.file(str(library).lstrip("/"), library.read_bytes())
-    for place, chosen in (("modules", modules), ("late", late)):
-        archive.file(f"{place}/order", "".join(f"{module.name}\n" for module in chosen).encode())
-        for module in chosen:
-            archive.file(f"{place}/{module.name}", module.read_bytes())
+    archive.modules("late", late)
     image.write_bytes(archive.ended())
+
+
+def pack_bare(image: Path, modules: Sequence[Path], init: str) -> None:
+    """Write an initial file system without Python; see `pack`."""
+    image.write_bytes(_bare(modules, init).ended())
 
 
 class Machine:
@@ -307,6 +315,11 @@ class _Archive:
             self.folder(place.rpartition("/")[0])
         self._entry(place, 0o100755, content)
 
+    def modules(self, place: str, chosen: Sequence[Path]) -> None:
+        self.file(f"{place}/order", "".join(f"{module.name}\n" for module in chosen).encode())
+        for module in chosen:
+            self.file(f"{place}/{module.name}", module.read_bytes())
+
     def ended(self) -> bytes:
         self._entry("TRAILER!!!", 0, b"")
         return bytes(self._data)
@@ -317,6 +330,17 @@ class _Archive:
         self._data += b"070701" + "".join(f"{number:08x}" for number in numbers).encode() + name
         self._data += bytes(-len(self._data) % 4) + content
         self._data += bytes(-len(self._data) % 4)
+
+
+def _bare(modules: Sequence[Path], init: str) -> _Archive:
+    """Return an archive with what every guest needs to begin."""
+    archive = _Archive()
+    for folder in ("proc", "sys", "dev"):
+        archive.folder(folder)
+    archive.file("bin/busybox", Path(program("busybox")).read_bytes())
+    archive.file("init", init.encode())
+    archive.modules("modules", modules)
+    return archive
 
 
 def _compiled(path: str) -> bytes:

@@ -1,8 +1,8 @@
 """Whether anything that a kiosk leaves on its disk tells whose heart it recorded, or how that heart beat.
 
 Files are searched for study ids in every form in which software is likely to write them, and for stretches of the
-recordings in whatever units; also within base64 and within what was compressed. The search itself is tried first, on
-files in which each form was planted.
+recordings in whatever units; also within base64, within what was compressed, and within a browser's databases. The
+search itself is tried first, on files in which each form was planted; `leaks_browser` has a session before a browser.
 """
 
 import base64
@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lsemvae_edge.benchmarks import specimens, waveforms
+from lsemvae_edge.benchmarks import containers, specimens, waveforms
 from lsemvae_edge.benchmarks.kills import ProofError, Say
 from lsemvae_edge.benchmarks.kiosk_drive import Kiosk, environment
 from lsemvae_edge.benchmarks.kiosk_speed import study_ids
@@ -31,6 +31,7 @@ from lsemvae_edge.store import Store, StoreKey
 
 SPOOL = Path("/var/spool/cups")
 SWAPS = Path("/proc/swaps")
+_BLOCKS = Path("/sys/class/block")
 _LARGEST = 256 << 20
 _LARGEST_DRAWN = 4 << 20
 """Larger files are searched for ids alone: reading one as numbers of every kind takes long."""
@@ -125,12 +126,22 @@ def search(paths: Iterable[Path], wanted: Wanted) -> tuple[dict[str, list[str]],
     found: dict[str, list[str]] = {}
     n_files = n_bytes = 0
     for path in _files(paths):
-        if path.stat().st_size > _LARGEST:
-            raise ProofError(f"{path} is too large to be searched.")
-        content = path.read_bytes()
+        try:
+            if path.stat().st_size > _LARGEST:
+                raise ProofError(f"{path} is too large to be searched.")
+            content = path.read_bytes()
+        except FileNotFoundError:
+            # Somebody else's, in a folder that is shared.
+            continue
         n_files, n_bytes = n_files + 1, n_bytes + len(content)
-        if names := [*wanted.within(content), *wanted.named(os.fsencode(path.name))]:
-            found[str(path)] = names
+        names = [*wanted.within(content), *wanted.named(os.fsencode(path.name))]
+        for how, inner in containers.inside(path, content):
+            names += [f"{name}, {how}" for name in wanted.within(inner)]
+        names += [
+            f"an answer kept in {encoding}, which cannot be searched" for encoding in containers.unreadable(content)
+        ]
+        if names:
+            found[str(path)] = list(dict.fromkeys(names))
     return found, n_files, n_bytes
 
 
@@ -170,33 +181,58 @@ def look(paths: Iterable[Path], wanted: Wanted) -> dict[str, Any]:
     }
 
 
-def measure(say: Say, also: Iterable[Path] = ()) -> dict[str, Any]:
-    """Let a kiosk work, stop it in the middle, and search all that it left.
+def measure(say: Say, also: Iterable[Path] = (), browser: bool = True) -> dict[str, Any]:
+    """Let a kiosk work, stop it in the middle, and search all that it left; then so with a browser before it.
 
     Parameters
     ----------
     say : callable
     also : iterable of Path
         Searched as well; the printer's spool always is.
+    browser : bool
+        Also go through a session before a real browser.
 
     Returns
     -------
     dict
-        ``findings``, which must be empty, ``control_missed``, which must be, too, and how much was searched.
+        ``findings``, which must be empty, ``control_missed``, which must be, too, and how much was searched;
+        ``browser`` says what the session was and where what was planted in it was found.
     """
+    from lsemvae_edge.benchmarks import leaks_browser
+
+    spool = [SPOOL] if SPOOL.is_dir() and os.access(SPOOL, os.R_OK | os.X_OK) else []
+    beside = [*also, *spool]
     with TemporaryDirectory(prefix="leaks-") as place:
         folder = Path(place)
         wanted = _clinic(folder) | _demonstration(folder, say)
-        paths = [folder, *also, *([SPOOL] if SPOOL.is_dir() and os.access(SPOOL, os.R_OK | os.X_OK) else [])]
-        figures = look(paths, wanted)
+        figures = look([folder, *beside], wanted)
         left = sorted(str(path.relative_to(folder)) for path in _files([folder]))
-    return {**figures, "left_by_the_kiosk": left, "also_searched": [str(path) for path in paths[1:]]}
+    figures |= {"left_by_the_kiosk": left, "also_searched": [str(path) for path in beside]}
+    if not browser:
+        return figures
+    session = leaks_browser.measure(say, beside)
+    return {
+        **figures,
+        "findings": [*figures["findings"], *session.pop("findings")],
+        "control_missed": [*figures["control_missed"], *session.pop("control_missed")],
+        "browser": session,
+    }
 
 
 def swaps() -> list[str]:
-    """Return where this machine swaps memory to, other than to compressed memory."""
+    """Return where this machine swaps memory to in clear: neither into memory nor to what is encrypted."""
     lines = SWAPS.read_text().splitlines()[1:] if SWAPS.exists() else []
-    return [line.split()[0] for line in lines if "/zram" not in line]
+    return [name for name in (line.split()[0] for line in lines) if not _is_safe(Path(name))]
+
+
+def _is_safe(area: Path) -> bool:
+    """Whether a swap area is compressed memory that is written back nowhere, or lies over dm-crypt."""
+    device = _BLOCKS / area.resolve().name
+    if area.name.startswith("zram"):
+        behind = device / "backing_dev"
+        return not behind.exists() or behind.read_text().strip() == "none"
+    identity = device / "dm" / "uuid"
+    return identity.exists() and identity.read_text().startswith("CRYPT-")
 
 
 def _clinic(folder: Path) -> Wanted:

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lsemvae_edge import metrics
-from lsemvae_edge.result import INCONCLUSIVE, ScreeningResult
+from lsemvae_edge.result import INCONCLUSIVE, NOT_ASKED, ScreeningResult
 from lsemvae_edge.spec import TaskSpec
 
 PREVALENCES = (0.01, 0.05, 0.20)
@@ -68,26 +68,29 @@ def operating_point(
     results: Sequence[ScreeningResult],
     positive: str,
     patient: NDArray[np.str_] | None = None,
+    task: str | None = None,
 ) -> Operating:
     """Say what the shipped thresholds do on recordings whose label is known.
 
     Parameters
     ----------
     truth : array (n,) of bool
-        Label of the primary task.
+        Label of the task.
     results : sequence of ScreeningResult
         In the same order.
     positive : str
-        The primary task's positive class.
+        The task's positive class.
     patient : array (n,), optional
         Whose recordings they are; by default each is of another person.
+    task : str, optional
+        By default the primary one. A task that was not asked got no answer.
     """
-    answered = np.array([result.outcome != INCONCLUSIVE for result in results], dtype=bool)
-    called = np.array([result.outcome == positive for result in results], dtype=bool)
-    primary = [next(iter(result.tasks.values())) for result in results]
-    ran = np.array([task.probability is not None for task in primary], dtype=bool)
-    probability = np.array([task.probability for task in primary if task.probability is not None])
-    said = _of_probability(truth[ran], probability, (np.arange(len(truth)) if patient is None else patient)[ran])
+    said = [next(iter(result.tasks.values())) if task is None else result.tasks[task] for result in results]
+    answered = np.array([one.outcome not in (INCONCLUSIVE, NOT_ASKED) for one in said], dtype=bool)
+    called = np.array([one.outcome == positive for one in said], dtype=bool)
+    ran = np.array([one.probability is not None for one in said], dtype=bool)
+    probability = np.array([one.probability for one in said if one.probability is not None])
+    calibration = _of_probability(truth[ran], probability, (np.arange(len(truth)) if patient is None else patient)[ran])
 
     def share(right: NDArray[np.bool_], among: NDArray[np.bool_]) -> metrics.Interval | None:
         return metrics.exact_interval(int((right & among).sum()), int(among.sum()))
@@ -111,10 +114,10 @@ def operating_point(
         specificity_all=share(right_negative, ~truth),
         brier=metrics.brier(truth[ran], probability) if ran.any() else None,
         brier_constant=metrics.brier_of_constant(truth[ran]) if ran.any() else None,
-        brier_skill=said["skill"],
+        brier_skill=calibration["skill"],
         calibration_error=metrics.calibration_error(truth[ran], probability) if ran.any() else None,
-        calibration_slope=said["slope"],
-        calibration_intercept=said["intercept"],
+        calibration_slope=calibration["slope"],
+        calibration_intercept=calibration["intercept"],
         predictive_values=values,
     )
 

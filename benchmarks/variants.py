@@ -43,12 +43,12 @@ def variants(seed: int) -> dict[str, tuple[str, DistillConfig]]:
 
 
 def measure(*, work: Path, names: tuple[str, ...], seed: int, processes: int, say: Say) -> list[dict[str, Any]]:
-    """Cross-validate variants in the same folds as `bench accuracy`, and judge them on recordings of folds 1-9.
+    """Cross-validate variants in the same folds as `bench students`, and judge them on recordings of folds 1-9.
 
     Parameters
     ----------
     work : Path
-        Finished trainings are kept there; those of `bench accuracy` are used again.
+        Finished trainings are kept there; those of `bench students` are used again.
     names : tuple of str
         Variants to measure; empty for all. The shipped recipe is always among them.
     seed, processes : int
@@ -57,7 +57,7 @@ def measure(*, work: Path, names: tuple[str, ...], seed: int, processes: int, sa
     Returns
     -------
     list of dict
-        Rows as of `bench accuracy`; differences are against the shipped recipe.
+        Rows as of `bench students`; differences are against the shipped recipe.
     """
     torch.set_num_threads(1)
     cohort, teaching = load_both(datasets.entries(datasets.data_folder()), processes)

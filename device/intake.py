@@ -19,6 +19,7 @@ from lsemvae_edge.device.presence import Presence
 from lsemvae_edge.device.progress import Traces
 from lsemvae_edge.errors import UnusableRecordingError
 from lsemvae_edge.record import Origin, Record
+from lsemvae_edge.store import clock
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -29,8 +30,6 @@ if TYPE_CHECKING:
 KEPT_PARTS = 16
 NUMBERS = 255
 """Recording numbers in use; the one above is for test signals."""
-CLOCK_SET_AFTER = datetime(2025, 1, 1, tzinfo=UTC)
-"""A machine without a battery for its clock starts in the past."""
 
 
 class Intake:
@@ -46,7 +45,7 @@ class Intake:
     keep_s : float
         Newest samples of a part kept in memory.
     clock_set : bool, optional
-        Whether this machine's clock can be trusted; by default whether it shows a plausible year.
+        Whether this machine's clock can be trusted; by default as `lsemvae_edge.store.clock` knows.
 
     Attributes
     ----------
@@ -86,7 +85,8 @@ class Intake:
         self.heard_s = 0.0
         self.cut: str | None = None
         self._driver, self._recorder, self._journal, self._keep_s = driver, recorder, journal, keep_s
-        self._clock_set = datetime.now(UTC) > CLOCK_SET_AFTER if clock_set is None else clock_set
+        self._clock_set_by = clock.state().by if clock_set is None else None
+        self._clock_set = self._clock_set_by is not None if clock_set is None else clock_set
         self._origin: Origin = "live"
         self._link: Link | None = None
         self._assembler: Assembler | None = None
@@ -291,4 +291,5 @@ class Intake:
 
     def _facts(self) -> dict[str, Any]:
         device = f"{self._driver.description.title} {self._recorder.serial or self._recorder.name}"
-        return {"device": device, "id": self.id, "clock_set": self._clock_set}
+        told = {"device": device, "id": self.id, "clock_set": self._clock_set, "clock_set_by": self._clock_set_by}
+        return {name: value for name, value in told.items() if value is not None}

@@ -72,7 +72,7 @@ class LiveRecording:
     give_up_s : float
         How long a lost recorder is looked for.
     clock_set : bool, optional
-        Whether this machine's clock can be trusted; by default whether it shows a plausible year.
+        Whether this machine's clock can be trusted; by default as `lsemvae_edge.store.clock` knows.
 
     Examples
     --------

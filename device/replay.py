@@ -170,6 +170,8 @@ class _Player:
             return
         origin: Origin = "simulated" if self._header["origin"] == "simulated" else "live"
         meta = {name: self._header.get(name) for name in ("device", "id", "clock_set")}
+        if by := self._header.get("clock_set_by"):
+            meta["clock_set_by"] = by
         meta |= {"part": len(self._done), "received": dict(assembler.counts)}
         self._done.append(assembler.record(meta=meta, started_at=self._start_of(assembler), origin=origin))
 

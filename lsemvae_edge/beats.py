@@ -135,7 +135,8 @@ def align_beats(pair: Array, fs_hz: float, spec: BeatSpec) -> NDArray[np.intp] |
         return None
     half = round(QRS_HALF_S * fs_hz)
     shifts = np.arange(-spec.align_samples, spec.align_samples + 1)
-    complexes = np.stack([vector[:, (at + shift)[:, None] + np.arange(-half, half)] for shift in shifts])
+    places = (at + shifts[:, None])[:, :, None] + np.arange(-half, half)
+    complexes = np.ascontiguousarray(vector[:, places].swapaxes(0, 1))
     best = np.full(at.size, spec.align_samples)
     for _ in range(2):
         template = complexes[best, :, np.arange(at.size)].mean(axis=0)
@@ -231,14 +232,10 @@ def _similarity(vector: Array, at: NDArray[np.intp], fs_hz: float) -> Array:
     if at.size == 0:
         return np.empty((0, 0))
     half = round(QRS_HALF_S * fs_hz)
-    offsets = np.arange(-half, half + 1)
-
-    def segments(shift: int) -> Array:
-        cut = vector[:, at[:, None] + offsets + shift]
-        cut = (cut - cut.mean(axis=2, keepdims=True)).transpose(1, 0, 2).reshape(at.size, -1)
-        return np.asarray(cut / np.maximum(np.linalg.norm(cut, axis=1, keepdims=True), 1e-12))
-
-    still = segments(0)
-    shifted = np.stack([segments(s) for s in range(-_ALIGN_SAMPLES, _ALIGN_SAMPLES + 1)])
-    best = (shifted @ still.T).max(axis=0)
+    shifts = np.arange(-_ALIGN_SAMPLES, _ALIGN_SAMPLES + 1)
+    # One step for all shifts: the beats of a window are few, and each call of numpy costs more than its arithmetic.
+    cut = vector[:, (at + shifts[:, None])[:, :, None] + np.arange(-half, half + 1)]
+    cut = (cut - cut.mean(axis=3, keepdims=True)).transpose(1, 2, 0, 3).reshape(shifts.size, at.size, -1)
+    shifted = cut / np.maximum(np.linalg.norm(cut, axis=2, keepdims=True), 1e-12)
+    best = (shifted @ shifted[_ALIGN_SAMPLES].T).max(axis=0)
     return np.asarray(np.maximum(best, best.T))

@@ -1,6 +1,7 @@
 """Shared fixtures: a contract made by hand, an untrained student, and the bundle that both make."""
 
 import io
+import os
 from dataclasses import replace
 
 import numpy as np
@@ -13,11 +14,20 @@ from lsemvae_edge.leads import LIMB_LEADS
 from lsemvae_edge.limits import QualityLimits
 from lsemvae_edge.manifest import ModelFile
 from lsemvae_edge.spec import AskedIf, Calibration, GuardSpec, IntendedUse, ModelSpec, TaskSpec
+from lsemvae_edge.store import clock
 from lsemvae_edge.synthetic.heart import Heart, drawn, simulate
 
 # The same examples on every machine, no time limit on a busy one, nothing left in the checkout.
 settings.register_profile("repeatable", derandomize=True, deadline=None, database=None)
 settings.load_profile("repeatable")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _clock_is_set(tmp_path_factory):
+    """Take this machine's clock for set, also where nothing that can be named has set it."""
+    os.environ[clock.VARIABLE] = str(tmp_path_factory.mktemp("clock") / "clock.json")
+    clock.confirm()
+
 
 STAND_IN = "right-heart pattern, not pulmonary hypertension"
 

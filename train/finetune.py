@@ -219,6 +219,7 @@ def fit_network(
     config: NetworkConfig,
     pretrained: LSEMVAE | None = None,
     progress: Progress | None = None,
+    network: TaskNetwork | None = None,
 ) -> TaskNetwork:
     """Fit a network end to end and return the moving average of its weights, in evaluation mode.
 
@@ -233,6 +234,8 @@ def fit_network(
         Where a pooled network's encoders start; not changed.
     progress : callable, optional
         Told the epoch and its mean loss.
+    network : TaskNetwork, optional
+        Fitted in place of a fresh one of the configuration's kind, and changed: for other widths than that has.
     """
     torch.manual_seed(config.seed)
     generator = torch.Generator().manual_seed(config.seed)
@@ -240,7 +243,8 @@ def fit_network(
     n_tasks, n_auxiliary = examples.targets.shape[1], examples.auxiliary.shape[1]
     targets = torch.cat([examples.targets, examples.auxiliary], dim=1)
     weights = torch.tensor([1.0] * n_tasks + [config.auxiliary_weight / max(n_auxiliary, 1)] * n_auxiliary)
-    network = TaskNetwork(leads, targets.shape[1], config.network, pretrained)
+    if network is None:
+        network = TaskNetwork(leads, targets.shape[1], config.network, pretrained)
     steps = -(-len(examples) // config.batch_size)
     optimizer = torch.optim.AdamW(network.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay)
     schedule = torch.optim.lr_scheduler.OneCycleLR(

@@ -77,8 +77,8 @@ def _of_runtime(session: Session, part: str, plan: Plan, bundle: Bundle, name: s
 
 def _lack(plan: Plan, name: str, engine: runtime.Engine) -> str | None:
     """Return why a runtime is left out, or None."""
-    if name == PYTHON_BINDING and plan.quick and not plan.runtimes:
-        return "a quick run does without it: each process imports torch for seconds; ask by --runtime"
+    if name == PYTHON_BINDING and not plan.runtimes:
+        return f"each process imports torch for seconds, and the bits are those of the shim: --runtime {name}"
     if not engine.installed:
         return f"not installed: {engine.install}"
     if name == PYTHON_BINDING and find_spec("torch") is None:

@@ -22,6 +22,7 @@ from lsemvae_edge.benchmarks.target.session import Session
 from lsemvae_edge.benchmarks.target.worker import THREAD_VARIABLES, Candidate
 from lsemvae_edge.errors import RuntimeUnavailableError
 from lsemvae_edge.leads import LIMB_LEADS
+from lsemvae_edge.runtime import open_session
 from lsemvae_edge.screening import model_ran, screen
 from lsemvae_edge.synthetic.heart import drawn, simulate
 
@@ -50,15 +51,27 @@ def measure(session: Session, plan: Plan) -> None:
     """
     with tempfile.TemporaryDirectory(prefix="bench-path-") as place:
         folder = Path(place)
-        recording = plan.recording or made(folder / "recording.lser", 0)
-        if not model_ran(screen(formats.read(recording), plan.bundles[0])):
-            raise RuntimeUnavailableError(
-                f"{recording.name} is refused by quality, so that not all of the path would run.",
-                "Name another with --recording.",
-            )
+        recording = recording_of(plan, folder)
         _warm(session, plan, recording)
         _starts(session, plan, recording)
         _replay(session, plan, folder / "archive")
+
+
+def recording_of(plan: Plan, folder: Path) -> Path:
+    """Return the recording that a plan names, or one that is made in ``folder``.
+
+    Raises
+    ------
+    RuntimeUnavailableError
+        If quality refuses it.
+    """
+    recording = plan.recording or made(folder / "recording.lser", 0)
+    if not model_ran(screen(formats.read(recording), plan.bundles[0])):
+        raise RuntimeUnavailableError(
+            f"{recording.name} is refused by quality, so that not all of the path would run.",
+            "Name another with --recording.",
+        )
+    return recording
 
 
 def made(path: Path, seed: int) -> Path:
@@ -90,11 +103,17 @@ def _warm(session: Session, plan: Plan, recording: Path) -> None:
 def _starts(session: Session, plan: Plan, recording: Path) -> None:
     bundle = plan.bundles[0]
     facts = {"size": candidates.size_of(bundle), "bundle": bundle.spec.id, "sha256": bundle.sha256, "threads": 1}
-    chosen = screen(formats.read(recording), bundle).model.runtime
+    # One runtime is chosen by name; of several the command takes its own choice.
+    named = plan.runtimes[0] if len(plan.runtimes) == 1 and plan.runtimes[0] != candidates.PYTHON_BINDING else None
+    chosen = open_session(bundle, named)
     told = ["screen", str(recording.resolve()), "--bundle", str(Path(bundle.path).resolve()), "--json"]
+    told += ["--runtime", named] if named else []
     commands = {FLOOR: [sys.executable, "-c", "import numpy"], START: [sys.executable, "-c", _MAIN, *told]}
     session.case(PART, FLOOR, role="floor")
-    session.case(PART, START, **facts, runtime=chosen, precision="int8", recording=_called(plan, recording))
+    session.case(
+        PART, START, **facts, runtime=chosen.runtime, precision=chosen.model.precision,
+        recording=_called(plan, recording),
+    )  # fmt: skip
     times = plan.repeats_or(STARTS, QUICK_STARTS)
     rng = np.random.default_rng(session.seed)
     for repeat in range(-1, times):

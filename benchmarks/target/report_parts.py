@@ -69,6 +69,8 @@ def sustained(view: View) -> Iterator[Block]:
     yield from _drawn(view, "", lambda plots: plots.sustained(view), bool(curve))
     yield from _tables(
         spread(view, "sustained", "inference_ms", "Inference under sustained load; a repeat is a minute"),
+        spread(view, "sustained", "whole_ms", "The whole path under sustained load; a repeat is a minute"),
+        listed(view.facts("sustained").get("drift") or [], "Drift from the first minute to the last"),
         listed(curve, "Minute by minute"),
     )
     yield from _absent(view, "sustained", "Sustained load")
@@ -76,7 +78,11 @@ def sustained(view: View) -> Iterator[Block]:
 
 def energy(view: View) -> Iterator[Block]:
     """Show energy for each inference, if there was a meter."""
-    yield from _tables(spread(view, "energy", "inference_mj", "Energy of one inference"))
+    yield from _tables(
+        listed(view.facts("energy").get("rows") or [], "Energy of one inference, power at rest subtracted"),
+        spread(view, "energy", "inference_mj", "Energy of one inference, by repeat"),
+        medians(view, "energy", ("idle_mw", "load_mw"), "Power at rest and under load"),
+    )
     yield from _absent(view, "energy", "Energy")
 
 
@@ -90,6 +96,7 @@ def limits(view: View) -> Iterator[Block]:
         spread(view, "ceilings", "gb_per_s", "Ceilings of memory on this host"),
         listed(work.get("roofline") or [], "Multiply-adds a second against the ceiling"),
         listed(work.get("models") or [], "Work of each model"),
+        listed(work.get("profile") or [], "Where the time goes: each operator alone, in turn with the whole"),
     )
     yield from _absent(view, "ceilings", "Ceilings")
     yield from _absent(view, "work", "Work of the models")

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from lsemvae_edge.benchmarks.drawing import COLOURS, STYLE
 from lsemvae_edge.benchmarks.target.report_document import Figure
 from lsemvae_edge.benchmarks.target.report_view import Case, View, count, label, number, quantity, title, value
+from lsemvae_edge.benchmarks.target.session import Json
 from lsemvae_edge.statistics import runs
 
 WIDTH_IN = 4.5
@@ -175,7 +176,7 @@ def sustained(view: View) -> Figure | None:
         (("cpu_mhz",), ("frequency",), "Frequency (MHz)"),
         (("temperature_c",), ("temperature",), "Temperature (°C)"),
     )
-    throttled = [one["minute"] for one in curve if one.get("throttled")]
+    throttled = _throttled(curve)
     with mpl.rc_context(LOOK):
         drawing = Drawing((WIDTH_IN, 4.8), layout="constrained")
         all_axes = drawing.subplots(3, 1, sharex=True, height_ratios=(1.5, 1, 1))
@@ -201,9 +202,20 @@ def sustained(view: View) -> Figure | None:
     text = (
         f"{count(len(curve), 'minute')}; median {number(first['p50_ms'])} ms in the first, {number(last['p50_ms'])} ms "
         f"in the last; 99th percentile {number(first['p99_ms'])} and {number(last['p99_ms'])} ms. "
-        + (f"Throttled in {count(len(throttled), 'minute')}." if throttled else "No minute was reported as throttled.")
+        + _of_throttling(curve)
     )
     return Figure("sustained", "Sustained load", text, drawn)
+
+
+def _throttled(curve: Sequence[Mapping[str, Json]]) -> list[Json]:
+    return [one["minute"] for one in curve if one.get("throttled")]
+
+
+def _of_throttling(curve: Sequence[Mapping[str, Json]]) -> str:
+    if all(one.get("throttled") is None for one in curve):
+        return "This host does not tell of throttling."
+    found = _throttled(curve)
+    return f"Throttled in {count(len(found), 'minute')}." if found else "No minute was throttled."
 
 
 def _ridges(axes: Axes, row: int, edges: NDArray[np.float64], counts: Sequence[NDArray[np.intp]], shade: str) -> None:

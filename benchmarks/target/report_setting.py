@@ -2,6 +2,8 @@
 
 from collections.abc import Iterable, Iterator
 
+from lsemvae_edge.benchmarks.target import boards
+from lsemvae_edge.benchmarks.target.boards import Board
 from lsemvae_edge.benchmarks.target.report_document import Block, Items, Table, Text
 from lsemvae_edge.benchmarks.target.report_view import View, number
 from lsemvae_edge.benchmarks.target.session import DONE, Json
@@ -76,6 +78,19 @@ def machine_in_full(view: View) -> Iterator[Block]:
     silent = [name for name, fact in facts if not fact and name in TOLD_BY_A_BOARD]
     if silent:
         yield Text(f"The machine does not tell: {', '.join(silent)}.")
+    board = boards.of_host(host)
+    if board is not None:
+        yield from _published(board)
+
+
+def _published(board: Board) -> Iterator[Block]:
+    """Show what others published of the board, apart from everything that was measured."""
+    yield _table("The board, as others describe it", boards.rows(board))
+    rows = tuple(
+        (one.what, f"{one.ms:g}", one.with_, f"{one.source.title}, {one.source.url}") for one in board.published
+    )
+    if rows:
+        yield Table("Published by others of other models, not measured here", ("what", "ms", "with", "source"), rows)
 
 
 def warnings(view: View) -> Iterator[Block]:

@@ -74,6 +74,14 @@ class Timed:
     cpu_ms: float
 
 
+@dataclass(frozen=True)
+class Loaded:
+    """How many calls were made, and how long they took together."""
+
+    n: int
+    seconds: float
+
+
 class Worker:
     """A process that holds a candidate, as a context manager.
 
@@ -110,6 +118,10 @@ class Worker:
     def run(self, n: int) -> Timed:
         """Have it do so many runs."""
         return Timed(**self._ask({"do": "run", "n": n}))
+
+    def load(self, seconds: float) -> Loaded:
+        """Have it run for so long without keeping what each run took."""
+        return Loaded(**self._ask({"do": "load", "seconds": seconds}))
 
     def memory(self) -> dict[str, float]:
         """Return ``peak_rss_mb``, ``steady_rss_mb``, ``pss_mb`` and ``uss_mb``, as far as the system tells them."""

@@ -42,6 +42,8 @@ def main(told: dict[str, Any]) -> None:
             answer(memory())
         elif order["do"] == "run" and run is not None:
             answer(timed(run, order["n"]))
+        elif order["do"] == "load" and run is not None:
+            answer(loaded(run, order["seconds"]))
         else:
             break
 
@@ -58,6 +60,16 @@ def timed(run: Run, n: int) -> dict[str, Any]:
         for name, value in given.items() if isinstance(given, dict) else ():
             stages.setdefault(name, []).append(value)
     return {"ms": took, "stages": stages, "cpu_ms": 1e3 * (process_time() - cpu)}
+
+
+def loaded(run: Run, seconds: float) -> dict[str, float]:
+    """Call for so long and count: what each call took is not kept, for keeping it costs time and energy as well."""
+    n = 0
+    begun = perf_counter()
+    while (spent := perf_counter() - begun) < seconds:
+        run()
+        n += 1
+    return {"n": n, "seconds": spent}
 
 
 def memory() -> dict[str, float]:

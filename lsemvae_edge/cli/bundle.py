@@ -280,16 +280,18 @@ def _add_install(parts: Commands) -> None:
 
 def install(options: argparse.Namespace) -> int:
     """Install a bundle whole or not at all, or go back to an earlier one."""
+    from lsemvae_edge.cli.records import _records
     from lsemvae_edge.kiosk.updates import bundles
 
+    who = _records.who()
     if options.shipped and (options.path or options.roll_back):
         raise UsageError("--shipped stands alone.", "Run `lsemvae-edge bundle install --help`.")
     if options.shipped:
-        done = bundles.use_shipped()
+        done = bundles.use_shipped(operator=who)
     elif options.path:
-        done = bundles.install(_chosen(options.path, options.roll_back), roll_back=options.roll_back)
+        done = bundles.install(_chosen(options.path, options.roll_back), roll_back=options.roll_back, operator=who)
     elif options.roll_back:
-        done = bundles.roll_back()
+        done = bundles.roll_back(operator=who)
     else:
         raise UsageError("Name a bundle to install.", "Run `lsemvae-edge bundle install --help`.")
     if options.json:

@@ -7,9 +7,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lsemvae_edge.errors import UsageError
+from lsemvae_edge.formats import steps
 
-LARGEST = 32767
-_STEPS = [Decimal(digit).scaleb(power) for power in range(-7, 4) for digit in (1, 2, 5)]
+_POWERS = range(-7, 4)
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,7 +43,7 @@ def count(signal: NDArray[np.floating]) -> Counts:
     """
     known = np.nan_to_num(np.asarray(signal, dtype=np.float64), nan=0.0, posinf=np.inf, neginf=-np.inf)
     largest = float(np.abs(known).max(initial=0.0))
-    for step in _STEPS:
-        if largest <= LARGEST * float(step):
-            return Counts(np.rint(known / float(step)).astype(np.int16), step)
-    raise UsageError("The values are too large for 16 bits.", "Export the record as CSV.")
+    step = steps.smallest(largest, _POWERS)
+    if step is None:
+        raise UsageError("The values are too large for 16 bits.", "Export the record as CSV.")
+    return Counts(np.rint(known / float(step)).astype(np.int16), step)

@@ -27,7 +27,8 @@ def pdf(stored: Stored, exported: Exported, language: str) -> bytes:
     facts = VisitFacts(
         study_id=exported.study_id,
         attempt=exported.number,
-        of=exported.number,
+        # The settings of the day of the recording are not in the store.
+        of=None,
         operator=exported.visit.operator,
         site=exported.site,
         head=str(stored.entry.head),

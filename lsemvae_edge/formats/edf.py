@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lsemvae_edge.errors import BadInputError, UsageError
-from lsemvae_edge.formats import _person
+from lsemvae_edge.formats import _person, steps
 from lsemvae_edge.formats._build import Channel, build_record, check_extent
 from lsemvae_edge.formats._contract import Format, Hints, Source, require
 from lsemvae_edge.leads import canonical_name
@@ -29,8 +29,8 @@ GAP_DIGITAL = -32768
 
 _NOTE = re.compile(r"lsemvae-edge n_samples=(\d+) fs_hz=([0-9.e+-]+) gap=-32768")
 _FACT = re.compile(r"lsemvae-edge (\w+): (.+)")
-_STEPS = [digit * 10.0**power for power in range(-5, 3) for digit in (1, 2, 5)]
-"""Physical value of one count, chosen so that the limits fit EDF's eight characters."""
+_POWERS = range(-5, 3)
+"""Of these ten, the limits of 16 bits fit EDF's eight characters."""
 
 
 def read(source: Source, hints: Hints) -> Record:
@@ -221,10 +221,10 @@ def _check_layout(data: bytes) -> None:
 def _step_for(signal_mv: NDArray[np.float32]) -> float:
     """Smallest step of which 32767 hold the largest value."""
     largest = float(np.nanmax(np.abs(signal_mv))) if np.isfinite(signal_mv).any() else 0.0
-    for step in _STEPS:
-        if largest <= 32767 * step:
-            return step
-    raise UsageError("The values are too large for EDF.", "Use the native format.")
+    step = steps.smallest(largest, _POWERS)
+    if step is None:
+        raise UsageError("The values are too large for EDF.", "Use the native format.")
+    return float(step)
 
 
 def _blocks(record: Record) -> tuple[int, float]:

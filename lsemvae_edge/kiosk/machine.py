@@ -13,7 +13,7 @@ IN_MEMORY = ("/dev/zram",)
 
 def findings() -> list[str]:
     """Return what should be put right; each is a sentence with what to do."""
-    return [*_swap(), *_cores(), *_watchdog(), *_store()]
+    return [*_swap(), *_cores(), *_watchdog(), *_clock(), *_store()]
 
 
 def screen_findings() -> list[str]:
@@ -61,6 +61,18 @@ def _watchdog() -> list[str]:
     if WATCHDOG.exists():
         return []
     return ["There is no hardware watchdog. Set `dtparam=watchdog=on` in the boot configuration."]
+
+
+def _clock() -> list[str]:
+    from lsemvae_edge.store import clock
+
+    told = clock.state()
+    if told.is_set:
+        return []
+    return [
+        f"The clock counts as not set: {told.reason}. Set it, then run `lsemvae-edge kiosk clock --right`, "
+        "or give the machine a hardware clock with a battery."
+    ]
 
 
 def _store() -> list[str]:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Literal
 
-from lsemvae_edge.errors import UsageError
+from lsemvae_edge.errors import StoreError, UsageError
 from lsemvae_edge.kiosk import display, watchdog
 from lsemvae_edge.kiosk.settings import Settings
 from lsemvae_edge.report.words import ORIGIN_WARNINGS
@@ -92,9 +92,14 @@ def run(plan: Plan) -> int:
         If it cannot be started.
     """
     from lsemvae_edge.kiosk import instance
+    from lsemvae_edge.kiosk.updates import audit
     from lsemvae_edge.store import places
 
     with places.open_store("demo" if plan.demo else "clinic") as store, instance.only(store.folder):
+        if not plan.demo:
+            # What cannot be noted now waits for the next start, and keeps nobody from being recorded.
+            with suppress(StoreError):
+                audit.settle(store)
         return asyncio.run(_run(plan, store))
 
 

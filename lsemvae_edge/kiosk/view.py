@@ -4,12 +4,10 @@ It holds a result only while one is shown, and nothing about a person on the wai
 """
 
 from dataclasses import asdict
-from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from lsemvae_edge.decision import NO_ANSWER, PATTERN_SEEN
 from lsemvae_edge.device.capture import Judged
-from lsemvae_edge.device.intake import CLOCK_SET_AFTER
 from lsemvae_edge.device.progress import NO_CONTACT, Traces
 from lsemvae_edge.kiosk.flow import LAST_ATTEMPT, UNDER_WAY, Flow, Shown, Trouble
 from lsemvae_edge.language import LANGUAGES, Language, mark
@@ -17,6 +15,7 @@ from lsemvae_edge.language import get as language_of
 from lsemvae_edge.leads import LIMB_LEADS, derive_limb_leads, solve_i_ii
 from lsemvae_edge.report.words import ORIGIN_WARNINGS
 from lsemvae_edge.result import INCONCLUSIVE
+from lsemvae_edge.store import clock
 
 if TYPE_CHECKING:
     import numpy as np
@@ -78,8 +77,8 @@ def state(station: "Station", code: str) -> dict[str, Any]:
 
 def clock_time() -> str | None:
     """Return the time of day, or None while the clock is not set."""
-    now = datetime.now().astimezone()
-    return now.strftime("%H:%M") if now > CLOCK_SET_AFTER else None
+    now = clock.now()
+    return now.astimezone().strftime("%H:%M") if clock.is_set(now) else None
 
 
 def six_leads(traces: Traces) -> "tuple[tuple[str, ...], NDArray[np.float32]]":

@@ -13,8 +13,8 @@ class VisitFacts:
         Printed in large type; empty: there is none.
     attempt : int
         Number of this attempt within the visit, from 1.
-    of : int
-        So many attempts a visit may have.
+    of : int or None
+        So many attempts a visit may have; None where that is not known, as of a record that is exported later.
     operator : str
         Code of the operator; empty where nobody signs in.
     site : str
@@ -27,7 +27,7 @@ class VisitFacts:
 
     study_id: str
     attempt: int
-    of: int
+    of: int | None
     operator: str = ""
     site: str = ""
     head: str | None = None

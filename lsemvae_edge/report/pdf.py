@@ -225,7 +225,10 @@ def _draw_visit(page: Sheet, visit: VisitFacts, y_mm: float) -> float:
     study_id = fonts.spell_missing(one_line(visit.study_id))
     if study_id:
         y_mm += page.fit(study_id, _SIDE_LEFT_MM, y_mm, _SIDE_WIDTH_MM, 12, (24, 20, 17, 14, 11, 9), bold=True)
-    attempt = language("Attempt {n} of {of}", n=visit.attempt, of=visit.of)
+    if visit.of is None:
+        attempt = language("Attempt {n}", n=visit.attempt)
+    else:
+        attempt = language("Attempt {n} of {of}", n=visit.attempt, of=visit.of)
     y_mm += page.fit(attempt, _SIDE_LEFT_MM, y_mm, _SIDE_WIDTH_MM, 7, (13, 11, 9), bold=True) + 1
     rows = [
         (language("Operator"), visit.operator),

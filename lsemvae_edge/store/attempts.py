@@ -80,6 +80,7 @@ def _about(record: Record) -> dict[str, Any]:
         "origin": record.origin,
         "started_at": None if record.started_at is None else record.started_at.isoformat(),
         "clock_set": record.meta.get("clock_set"),
+        "clock_set_by": record.meta.get("clock_set_by"),
         "device": record.meta.get("device"),
         "duration_s": record.duration_s,
         "fs_hz": record.fs_hz,

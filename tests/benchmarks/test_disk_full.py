@@ -9,9 +9,9 @@ from lsemvae_edge.errors import ExitCode, StoreError, UsageError
 
 @pytest.fixture
 def measured():
-    def measure(*points, step=32768):
+    def measure(*points, step=32768, file_system=disk_full.TMPFS):
         try:
-            return disk_full.measure(lambda _: None, points, step)
+            return disk_full.measure(lambda _: None, points, step, file_system)
         except UsageError as error:
             pytest.skip(error.message)
 
@@ -30,6 +30,27 @@ def test_keys_and_settings_say_that_there_is_no_space(measured):
     figures = measured("key", "settings", "new store")
     assert figures["findings"] == []
     assert all(point["messages"] for point in figures["points"].values())
+
+
+def test_it_is_so_on_a_disk_with_a_journal_too(measured):
+    figures = measured("attempt", "restart", "key", file_system=disk_full.EXT4)
+    assert figures["file_system"] == "ext4"
+    assert figures["findings"] == []
+    assert all(point["refused"] and point["enough_bytes"] is not None for point in figures["points"].values())
+
+
+@pytest.mark.parametrize("left", [0, 5000, 300_000])
+def test_so_much_is_left_as_was_asked_for(tmp_path, monkeypatch, left):
+    class Volume:
+        f_frsize = 4096
+
+        @property
+        def f_bavail(self):
+            return 256 - (tmp_path / "filler").stat().st_blocks // 8
+
+    monkeypatch.setattr(disk_full.os, "statvfs", lambda _: Volume())
+    disk_full._fill(tmp_path / "filler", tmp_path, left)
+    assert left <= disk_full._free(tmp_path) < left + 2 * 4096
 
 
 class Silent:

@@ -8,7 +8,7 @@ import zlib
 import numpy as np
 import pytest
 
-from lsemvae_edge.benchmarks import leaks, specimens
+from lsemvae_edge.benchmarks import kiosk_browser, leaks, leaks_browser, own_cups, specimens
 from lsemvae_edge.cli import main
 from lsemvae_edge.errors import ExitCode
 from lsemvae_edge.formats import csv, edf, native, wfdb
@@ -72,13 +72,73 @@ def test_noise_is_not_taken_for_a_record(tmp_path, wanted):
 
 @pytest.mark.slow
 def test_a_kiosk_that_was_killed_leaves_nothing_in_clear():
-    figures = leaks.measure(lambda _: None)
+    figures = leaks.measure(lambda _: None, browser=False)
     assert figures["findings"] == []
     assert figures["control_missed"] == []
     left = " ".join(figures["left_by_the_kiosk"])
     assert "clinic/records.sqlite-wal" in left
     assert "clinic/journals/" in left
     assert "demo/records.sqlite" in left
+
+
+@pytest.mark.slow
+def test_a_session_before_a_browser_leaves_nothing_in_clear():
+    if kiosk_browser.chromium() is None:
+        pytest.skip("Chromium is not installed")
+    figures = leaks_browser.measure(lambda _: None, shared=())
+    assert figures["findings"] == []
+    assert figures["control_missed"] == []
+    assert figures["recorded"] == 2
+    assert figures["printed"] == (2 if own_cups.is_possible() else None)
+    assert all(profile["files"] > 50 for profile in figures["profiles"].values())
+
+
+@pytest.mark.parametrize(
+    ("file", "forms", "is_finding"),
+    [
+        ("ordinary/Default/History", ["LEAKOPEN82: id, text"], True),
+        ("ordinary/Default/History", ["planted in history: id, text"], False),
+        ("shipped/Default/History", ["planted in history: id, text"], True),
+        ("shipped/planted", ["planted in profile as shipped: id, UTF-16, compressed"], False),
+        ("shipped/cache/x", ["planted waveform, float32"], True),
+        ("kiosk/kiosk.log", ["recording 0, decimals"], True),
+        ("ordinary/cache/x", ["an answer kept in br, which cannot be searched"], True),
+    ],
+)
+def test_what_was_not_planted_there_is_a_finding(tmp_path, file, forms, is_finding):
+    planted = {"history": "PLANTED04X"}
+    findings = leaks_browser._findings({str(tmp_path / file): forms}, tmp_path, planted)
+    assert bool(findings) == is_finding
+
+
+def test_a_control_that_lies_elsewhere_than_it_must_is_missed(tmp_path):
+    found = {
+        str(tmp_path / "ordinary" / "Default" / "Cookies"): ["planted in cookie: id, text", "planted waveform, float32"]
+    }
+    seen = leaks_browser._seen(found, tmp_path, {"data": tmp_path / "kiosk" / "data"})
+    assert seen["planted in cookie"] == ["Default/Cookies"]
+    assert seen["planted in history"] == seen["planted in data"] == seen["planted waveform, in IndexedDB"] == []
+
+
+@pytest.mark.parametrize(
+    ("area", "file", "text", "is_safe"),
+    [
+        ("/dev/zram0", "backing_dev", "none\n", True),
+        ("/dev/zram0", "backing_dev", "/dev/mmcblk0p3\n", False),
+        ("/dev/dm-1", "dm/uuid", "CRYPT-PLAIN-swap\n", True),
+        ("/dev/dm-1", "dm/uuid", "LVM-x\n", False),
+        ("/dev/mmcblk0p2", "size", "1\n", False),
+        ("/var/swap", "size", "1\n", False),
+    ],
+)
+def test_swap_is_safe_in_memory_or_over_encryption_alone(tmp_path, monkeypatch, area, file, text, is_safe):
+    path = tmp_path / area.rpartition("/")[2] / file
+    path.parent.mkdir(parents=True)
+    path.write_text(text)
+    (tmp_path / "swaps").write_text(f"Filename Type Size Used Priority\n{area} partition 1024 0 -2\n")
+    monkeypatch.setattr(leaks, "_BLOCKS", tmp_path)
+    monkeypatch.setattr(leaks, "SWAPS", tmp_path / "swaps")
+    assert leaks.swaps() == ([] if is_safe else [area])
 
 
 def test_a_folder_can_be_searched_for_an_id(tmp_path, capsys):

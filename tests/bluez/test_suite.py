@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 HERE = Path(__file__).parent
-SCRIPTS = ("run", "build-guest", "guest-main", "guest-init", "common.sh")
+SCRIPTS = ("run", "guest-main", "guest-init", "common.sh")
 SCENARIOS = sorted((HERE / "scenarios").glob("*.py"))
 
 

@@ -96,16 +96,6 @@ def test_an_export_that_has_no_meaning_is_wrong_usage(cli, tmp_path, arguments, 
 # bench and train ----------------------------------------------------------------------------------
 
 
-def test_bench_cost_prints_a_row_for_each_command(cli, recording):
-    code, out, _ = cli("bench", "cost", recording, "--runs", "1", "--json")
-    assert code == 0
-    rows = [json.loads(line) for line in out.splitlines()]
-    assert rows[0]["what"] == "import numpy"
-    assert rows[1]["what"] == f"screen {recording.name}"
-    assert all(row["runs"] >= 1 and row["median_ms"] > 0 for row in rows)
-    assert rows[0]["peak_mb"] > 0
-
-
 def test_bench_safety_without_its_stack_names_the_extra(cli, monkeypatch):
     monkeypatch.setitem(sys.modules, "lsemvae_edge.benchmarks.safety", None)
     monkeypatch.delattr("lsemvae_edge.benchmarks.safety", raising=False)

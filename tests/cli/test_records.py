@@ -594,3 +594,77 @@ def test_ids_that_no_kiosk_of_this_site_would_take_are_not_made(cli, monkeypatch
     monkeypatch.setenv("LSEMVAE_EDGE_KIOSK", str(tmp_path / "kiosk.json"))
     settings.update(lambda now: replace(now, study_id_pattern="[A-Z0-9]{4,8}"))
     assert cli("records", "new-ids", *options)[0] in (ExitCode.USAGE, ExitCode.BAD_INPUT)
+
+
+# Restore ------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def backup(store, append):
+    """A copy of the store with one record, as an update keeps it; the store goes on to a second."""
+    from lsemvae_edge.kiosk.updates import snapshots
+
+    append(ANNA)
+    copy = snapshots.take(store.folder, store.folder.with_name("clinic.before-2.0-abc"))
+    append(BIMALA)
+    store.close()
+    return copy
+
+
+def test_kept_copies_are_listed_and_one_is_restored(cli, store, backup):
+    code, out, _ = cli("records", "restore")
+    assert (code, out.split()) == (0, [str(backup)])
+    code, _, err = cli("records", "restore", backup)
+    assert (code, "Add --yes" in err) == (ExitCode.USAGE, True)
+    code, out, _ = cli("records", "restore", backup, "--yes", "--json")
+    (said,) = told(out)
+    assert (code, said["schema"], said["left_out"]) == (0, "lsemvae-edge/restored/1", 1)
+    assert backup.is_dir()
+    assert [row["study_id"] for row in told(cli("records", "list", "--json")[1])] == [ANNA]
+    assert cli("records", "verify")[0] == 0
+    code, out, _ = cli("records", "restore", said["aside"], "--yes")
+    assert (code, "nothing of it was changed" in out) == (0, True)
+    assert [row["study_id"] for row in told(cli("records", "list", "--json")[1])] == [BIMALA, ANNA]
+
+
+def test_what_a_restoration_would_leave_out_is_said_before(cli, store, backup, monkeypatch):
+    import io
+
+    class Terminal(io.StringIO):
+        def isatty(self):
+            return True
+
+    monkeypatch.setattr(sys, "stdin", Terminal("no\n"))
+    code, _, err = cli("records", "restore", backup)
+    assert code == ExitCode.USAGE
+    assert "1 newer entry of the store is not in it." in err
+    assert "Type RESTORE" in err
+    assert [row["study_id"] for row in told(cli("records", "list", "--json")[1])] == [BIMALA, ANNA]
+
+
+def test_a_damaged_copy_is_refused_with_the_code_of_the_store(cli, store, backup):
+    (backup / "records.sqlite").write_bytes(b"nothing")
+    code, _, err = cli("records", "restore", backup, "--yes")
+    assert (code, "cannot be read" in err) == (ExitCode.STORE, True)
+
+
+def test_while_a_kiosk_runs_nothing_is_restored(cli, store, backup):
+    from lsemvae_edge.kiosk import instance
+
+    with instance.only(store.folder):
+        code, _, err = cli("records", "restore", backup, "--yes")
+    assert (code, "A kiosk is running" in err) == (ExitCode.USAGE, True)
+
+
+def test_root_restores_nothing_that_is_another_users(cli, store, backup, monkeypatch):
+    monkeypatch.setattr("os.geteuid", lambda: 0)
+    code, _, err = cli("records", "restore", backup, "--yes")
+    if store.folder.stat().st_uid == 0:
+        assert code == 0
+    else:
+        assert (code, "another user than root" in err) == (ExitCode.USAGE, True)
+
+
+def test_without_a_copy_there_is_nothing_to_list(cli, store):
+    code, _, err = cli("records", "restore")
+    assert (code, "No copy" in err) == (ExitCode.USAGE, True)

@@ -6,7 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lsemvae_edge.errors import UsageError
-from lsemvae_edge.exchange.counts import LARGEST, count
+from lsemvae_edge.exchange.counts import count
+from lsemvae_edge.formats.steps import LARGEST
 
 
 @given(st.lists(st.floats(-1e4, 1e4, width=32), min_size=1, max_size=50))

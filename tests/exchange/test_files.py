@@ -146,6 +146,12 @@ def test_the_page_is_in_the_language_that_was_asked_for(kept, making):
     assert exchange.export(stored, "pdf", language="es") != english
 
 
+def test_a_page_claims_no_number_of_attempts_that_nobody_kept(kept, making):
+    text = text_of(exchange.export(kept(making.attempt(number=2)), "pdf", language="en"), "pdf")
+    assert "Attempt 2" in text
+    assert "Attempt 2 of" not in text
+
+
 def text_of(content: bytes, format: str) -> str:
     if format == "pdf":
         pymupdf = pytest.importorskip("pymupdf")

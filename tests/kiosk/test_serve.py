@@ -187,3 +187,22 @@ def test_one_kiosk_at_a_time_also_after_a_kill(tmp_path):
     process.communicate()
     with instance.only(tmp_path):
         pass
+
+
+def test_the_kiosks_start_notes_what_was_installed_while_it_was_off(place, started, monkeypatch):
+    for name in ("HOME", "XDG_CONFIG_HOME", "XDG_DATA_HOME"):
+        monkeypatch.setenv(name, place[name])
+    from lsemvae_edge.kiosk.updates import audit
+    from lsemvae_edge.store import places
+
+    for name in (places.FOLDER_VARIABLE, places.KEY_VARIABLE):
+        monkeypatch.delenv(name, raising=False)
+        place.pop(name, None)
+    places.create_store().close()
+    with audit.changing(audit.BUNDLE, {"act": "install", "before": "a", "after": "b"}, operator="cli:t"):
+        pass
+    _, address = started()
+    assert address.startswith("http://127.0.0.1:")
+    with places.open_store("clinic") as store:
+        (note,) = store.entries(kinds=(audit.BUNDLE,))
+    assert (note.facts["after"], note.facts["finished"], note.facts["operator"]) == ("b", True, "cli:t")

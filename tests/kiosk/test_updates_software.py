@@ -18,7 +18,7 @@ import pytest
 from lsemvae_edge import __version__, signing, trust
 from lsemvae_edge.errors import BundleError, StoreError, UsageError
 from lsemvae_edge.kiosk import instance
-from lsemvae_edge.kiosk.updates import environment, machine, rehearsal, snapshots, software, wheelhouse
+from lsemvae_edge.kiosk.updates import audit, environment, machine, rehearsal, snapshots, software, wheelhouse
 from lsemvae_edge.kiosk.updates.durable import UpdateError
 from lsemvae_edge.store import database, schema
 
@@ -289,7 +289,7 @@ def test_records_of_every_version_are_led_to_the_new_one_on_a_copy(house, light,
     assert done.entries == 3
     assert snapshots.version_of(folder) == version
     assert (folder / database.NAME).read_bytes() == before
-    left = {path.name for path in folder.parent.iterdir()} - {"bundles"}
+    left = {path.name for path in folder.parent.iterdir()} - {"bundles", audit.FOLDER}
     if version == schema.VERSION:
         assert done.backup is None
         assert left == {"clinic"}
@@ -308,7 +308,7 @@ def test_the_migration_comes_before_the_switch_and_stops_it(house, light, store,
     with pytest.raises(UpdateError, match=r"could not take over the records, on a copy of them: .*newer software"):
         software.install(house("1.1"), store=folder)
     assert software.current() == old
-    assert {path.name for path in folder.parent.iterdir()} == {"clinic"}
+    assert {path.name for path in folder.parent.iterdir()} == {"clinic", audit.FOLDER}
 
 
 def test_records_being_written_meanwhile_are_copied_whole(store, tmp_path):
@@ -338,7 +338,7 @@ def test_copies_that_updates_kept_are_removed_on_request(house, light, store):
     backup = software.install(house(), store=folder).backup
     assert backup.is_dir()
     assert software.remove_backups(folder) == 1
-    assert [path.name for path in folder.parent.iterdir()] == ["clinic"]
+    assert {path.name for path in folder.parent.iterdir()} == {"clinic", audit.FOLDER}
 
 
 def test_while_the_kiosk_runs_neither_update_nor_way_back_begins(house, light, store):
@@ -360,7 +360,8 @@ def test_what_root_makes_beside_the_records_belongs_to_their_owner(house, light,
     monkeypatch.setattr(os, "geteuid", lambda: 0)
     monkeypatch.setattr(os, "chown", lambda path, uid, gid, **_: given.append((Path(path).name, uid, gid)))
     done = software.install(house(), store=folder)
-    names = {done.backup.name, database.NAME, instance.NAME}
+    (note,) = (folder.parent / audit.FOLDER).iterdir()
+    names = {done.backup.name, database.NAME, instance.NAME, audit.FOLDER, note.name}
     assert set(given) == {(name, owner.st_uid, owner.st_gid) for name in names}
 
 

@@ -54,6 +54,27 @@ def test_a_missing_program_is_named_with_its_package(monkeypatch):
     assert "busybox-static" in raised.value.next_step
 
 
+@pytest.mark.parametrize(("name", "package"), [("depmod", "kmod"), ("e2fsck", "e2fsprogs"), ("unshare", "util-linux")])
+def test_packages_are_named_as_debian_calls_them(monkeypatch, name, package):
+    monkeypatch.setattr(guest, "_PATH", "/nowhere")
+    with pytest.raises(UsageError) as raised:
+        guest.program(name)
+    assert package in raised.value.next_step
+
+
+def test_a_bare_guest_has_its_first_process_and_its_modules_in_order(modules, tmp_path, monkeypatch):
+    (tmp_path / "busybox").write_bytes(b"static")
+    monkeypatch.setattr(guest, "program", lambda name: str(tmp_path / name))
+    for name in ("bus.ko", "queue.ko"):
+        (modules / "kernel" / name).write_bytes(name.encode())
+    guest.pack_bare(tmp_path / "initrd", guest.module_files(modules, ["queue"]), "#!/bin/busybox sh\n")
+    data = (tmp_path / "initrd").read_bytes()
+    assert b"bus.ko\nqueue.ko\n" in data
+    for place in (b"init\0", b"bin/busybox\0", b"modules/bus.ko\0", b"modules/order\0", b"proc\0", b"TRAILER!!!\0"):
+        assert place in data
+    assert b"python" not in data
+
+
 def test_what_a_module_loaded_is_enough_to_run_it_elsewhere(tmp_path):
     listing = (
         "import json, numpy, lsemvae_edge.record, cryptography.hazmat.primitives.ciphers.aead, "

@@ -240,11 +240,6 @@ def test_starts_of_the_machine_are_counted_apart(store, monkeypatch):
     assert store.verify().ok
 
 
-def test_the_rule_of_a_set_clock_is_that_of_recordings():
-    intake = pytest.importorskip("lsemvae_edge.device.intake")
-    assert intake.CLOCK_SET_AFTER == clock.SET_AFTER
-
-
 def test_nobody_else_can_enter_folder_or_files(store, key, make_attempt, make_visit):
     store.append(make_attempt())
     store.journal(make_visit(), 1)

@@ -95,15 +95,29 @@ def show(options: argparse.Namespace, folder: Path, table: str) -> int:
     return int(ExitCode.DONE)
 
 
+def amount(unit: str, most: float) -> "Callable[[str], float]":
+    """Return what takes a positive amount from the command line, up to ``most``."""
+
+    def taken(text: str) -> float:
+        try:
+            found = float(text)
+        except ValueError:
+            found = 0.0
+        if not 0 < found <= most:
+            raise argparse.ArgumentTypeError(f"{unit}, more than 0 and up to {most:g}, are needed, not {text!r}")
+        return found
+
+    return taken
+
+
 def _names(text: str) -> tuple[str, ...]:
     return tuple(text.split(","))
 
 
 def _number(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError("at least 1 is needed")
-    return number
+    if not (text.isascii() and text.isdigit() and int(text) > 0):
+        raise argparse.ArgumentTypeError(f"a whole number from 1 is needed, not {text!r}")
+    return int(text)
 
 
 def _numbers(text: str) -> tuple[int, ...]:

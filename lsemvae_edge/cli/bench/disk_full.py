@@ -12,6 +12,12 @@ def add(parts: Commands) -> None:
     parser = parts.add_parser("disk-full", help="fill a small file system at every write point of a kiosk")
     parser.add_argument("--point", action="append", metavar="NAME", help="may be repeated (default: all)")
     parser.add_argument("--step", type=int, default=8192, help="bytes from try to try (default %(default)s)")
+    parser.add_argument(
+        "--file-system",
+        choices=("tmpfs", "ext4"),
+        default="tmpfs",
+        help="in memory, or ext4 on a loop mount, for which one must be root (default %(default)s)",
+    )
     parser.add_argument("--out", type=Path, help="also write a result file")
     add_json(parser)
     parser.set_defaults(run=run)
@@ -26,7 +32,7 @@ def run(options: argparse.Namespace) -> int:
         raise UsageError(f"There is no write point {', '.join(unknown)}.", f"Choose: {', '.join(disk_full.POINTS)}.")
     if options.step < 1:
         raise UsageError(f"A step is at least 1 byte, not {options.step}.")
-    figures = disk_full.measure(say, points, options.step)
+    figures = disk_full.measure(say, points, options.step, options.file_system)
     if options.out:
         proof.write(options.out, "disk full", figures)
     if options.json:
@@ -34,7 +40,7 @@ def run(options: argparse.Namespace) -> int:
     else:
         for name, point in figures["points"].items():
             print(f"{name}: {point['refused']} of {point['tries']} tries refused; {' / '.join(point['messages'])}")
-        print(f"{len(figures['findings'])} findings")
+        print(f"{figures['file_system']}: {len(figures['findings'])} findings")
     if figures["findings"]:
         raise StoreError(f"A full disk did harm: {figures['findings'][0]}", "See `findings` in the result (--json).")
     return int(ExitCode.DONE)

@@ -1,9 +1,9 @@
 """``kiosk``: set a kiosk up, and look after it."""
 
 from lsemvae_edge.cli._common import Commands
-from lsemvae_edge.cli.kiosk import browser, check, operators, settings, setup, units, update
+from lsemvae_edge.cli.kiosk import browser, check, clock, operators, settings, setup, units, update
 
-PARTS = (setup, settings, operators, units, check, browser, update)
+PARTS = (setup, settings, operators, units, check, clock, browser, update)
 
 
 def add(commands: Commands) -> None:

@@ -32,6 +32,7 @@ def add(parts: Commands) -> None:
 
 def update(options: argparse.Namespace) -> int:
     """Install, try and switch; the software in use stays in use if anything fails."""
+    from lsemvae_edge.cli.records import _records
     from lsemvae_edge.kiosk.updates import software
 
     if (options.path is None) != options.remove_backups:
@@ -45,15 +46,18 @@ def update(options: argparse.Namespace) -> int:
         return int(ExitCode.DONE)
     if not options.json:
         say("Checking, installing and trying the new software; this takes minutes. The old one stays until the end.")
-    done = software.install(options.path, store=_store(options), unsigned=options.unsigned, older=options.older)
+    done = software.install(
+        options.path, store=_store(options), unsigned=options.unsigned, older=options.older, operator=_records.who()
+    )
     return _told(done, options)
 
 
 def roll_back(options: argparse.Namespace) -> int:
     """Switch back, if the earlier software reads the records as they are by now."""
+    from lsemvae_edge.cli.records import _records
     from lsemvae_edge.kiosk.updates import software
 
-    return _told(software.roll_back(store=_store(options)), options)
+    return _told(software.roll_back(store=_store(options), operator=_records.who()), options)
 
 
 def _add_store(parser: argparse.ArgumentParser) -> None:

@@ -9,12 +9,13 @@ from lsemvae_edge.cli.records import (
     keys,
     listing,
     new_ids,
+    restoring,
     sending,
     verifying,
     wiping,
 )
 
-PARTS = (listing, exporting, verifying, amending, findings, cohorts, wiping, keys, sending, new_ids)
+PARTS = (listing, exporting, verifying, amending, findings, cohorts, wiping, keys, restoring, sending, new_ids)
 
 
 def add(commands: Commands) -> None:

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lsemvae_edge.cli._common import add_json
@@ -54,6 +55,22 @@ def who() -> str:
         name = str(os.getuid())
     behind = os.environ.get("SUDO_USER", "")
     return f"cli:{name}/{behind}" if behind and behind != name else f"cli:{name}"
+
+
+def refuse_strangers(folder: Path) -> None:
+    """Keep root from writing what the kiosk's user could then not read.
+
+    Raises
+    ------
+    UsageError
+        If root runs this, and a folder, or the one above it, belongs to somebody else.
+    """
+    existing = next(one for one in (folder, *folder.parents) if one.exists())
+    if os.geteuid() == 0 and existing.stat().st_uid != 0:
+        raise UsageError(
+            f"{existing} belongs to another user than root, who runs this.",
+            "Run the command as the user that the kiosk runs as: sudo -H -u USER lsemvae-edge …",
+        )
 
 
 def chosen(store: "Store", options: argparse.Namespace, *, wiped: bool = False) -> "list[Entry]":

@@ -7,21 +7,21 @@ which says which one is used and which one was used before. Nothing but an opera
 import os
 import subprocess
 import sys
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from lsemvae_edge import bundle as model_bundles
 from lsemvae_edge.bundle import MANIFEST, SIGNATURE, Bundle, Standing
 from lsemvae_edge.errors import BundleError, LsemvaeError, UsageError
-from lsemvae_edge.kiosk.updates import durable, pointers
+from lsemvae_edge.kiosk.updates import audit, durable, pointers
 from lsemvae_edge.kiosk.updates.durable import UpdateError
 from lsemvae_edge.kiosk.updates.pointers import POINTER, REPAIR, SHIPPED, Pointer, folder
 from lsemvae_edge.kiosk.updates.stick import Candidate, find
 
 __all__ = [
-    "SHIPPED", "Candidate", "Installed", "UpdateError", "current", "find", "folder", "install", "installed_path",
-    "previous", "roll_back", "use_shipped",
+    "SHIPPED", "Candidate", "Installed", "UpdateError", "current", "digest_in_use", "find", "folder", "install",
+    "installed_path", "previous", "roll_back", "use_shipped",
 ]  # fmt: skip
 
 _TRIAL_S = 120.0
@@ -59,7 +59,7 @@ class Installed:
     changed: bool
 
 
-def install(path: Path, *, roll_back: bool = False) -> Installed:
+def install(path: Path, *, roll_back: bool = False, operator: str = "") -> Installed:
     """Install a bundle and use it from now on.
 
     It is taken whole or not at all; killed at any moment, the kiosk has the one it had before, or the new one.
@@ -70,6 +70,8 @@ def install(path: Path, *, roll_back: bool = False) -> Installed:
         Folder or archive of the bundle.
     roll_back : bool
         Take it also if it is older than one that was used before.
+    operator : str
+        Who does it, for the store's audit log.
 
     Raises
     ------
@@ -89,13 +91,19 @@ def install(path: Path, *, roll_back: bool = False) -> Installed:
             placed, runtime = _placed(source, target)
             changed = before is None or before.current != placed.sha256
             after = _after(before, placed.sha256)
-            bundle = _switch(target, placed, after, roll_back)
+            with _noted("install", before, placed, operator):
+                bundle = _switch(target, placed, after, roll_back)
             _prune(target, after)
     return Installed(bundle, after.previous, runtime, changed)
 
 
-def roll_back() -> Installed:
+def roll_back(*, operator: str = "") -> Installed:
     """Use the previous bundle again; a second call undoes the first.
+
+    Parameters
+    ----------
+    operator : str
+        See `install`.
 
     Raises
     ------
@@ -109,11 +117,16 @@ def roll_back() -> Installed:
     pointer = pointers.read(folder())
     if pointer is None or pointer.previous is None:
         raise UsageError("There is no previous bundle on this machine.", "Install one: lsemvae-edge bundle install.")
-    return _back_to(pointer.previous)
+    return _back_to(pointer.previous, "roll_back", operator)
 
 
-def use_shipped() -> Installed:
+def use_shipped(*, operator: str = "") -> Installed:
     """Use the bundle that ships with the software again, whatever is installed.
+
+    Parameters
+    ----------
+    operator : str
+        See `install`.
 
     Raises
     ------
@@ -122,7 +135,7 @@ def use_shipped() -> Installed:
     UpdateError
         If the disk refuses, or another update is running.
     """
-    return _back_to(SHIPPED)
+    return _back_to(SHIPPED, "use_shipped", operator)
 
 
 def current() -> Bundle:
@@ -157,6 +170,17 @@ def installed_path() -> Path | None:
     if pointer is None or pointer.current == SHIPPED:
         return None
     return _installed(folder(), pointer.current).path
+
+
+def digest_in_use() -> str:
+    """Return the digest of the bundle that the pointer names, its files unread.
+
+    Raises
+    ------
+    BundleError
+        If the pointer is damaged.
+    """
+    return _digest(pointers.read(folder()))
 
 
 def previous() -> str | None:
@@ -269,7 +293,7 @@ def _switch(target: Path, bundle: Bundle, after: Pointer, older: bool) -> Bundle
         return trust.admit(bundle, strict=True)
 
 
-def _back_to(name: str) -> Installed:
+def _back_to(name: str, act: str, operator: str) -> Installed:
     with durable.reported("The bundle could not be changed"):
         target = _prepared()
         with durable.one_updater(target):
@@ -282,9 +306,26 @@ def _back_to(name: str) -> Installed:
                 _judge(bundle, roll_back=True)
                 runtime = _tried(bundle.path)
             after = _after(before, name)
-            bundle = _switch(target, bundle, after, older=name != SHIPPED)
+            with _noted(act, before, bundle, operator):
+                bundle = _switch(target, bundle, after, older=name != SHIPPED)
             _prune(target, after)
     return Installed(bundle, after.previous, runtime, after != before)
+
+
+def _noted(act: str, before: Pointer | None, bundle: Bundle, operator: str) -> AbstractContextManager[None]:
+    """Leave a note for the store's audit log around a switch."""
+    facts = {
+        "act": act,
+        "before": None if before is None else _digest(before),
+        "after": bundle.sha256,
+        "name": bundle.manifest.name,
+        "version": bundle.manifest.version,
+    }
+    return audit.changing(audit.BUNDLE, facts, operator=operator)
+
+
+def _digest(pointer: Pointer | None) -> str:
+    return model_bundles.default().sha256 if pointer is None or pointer.current == SHIPPED else pointer.current
 
 
 def _prune(target: Path, pointer: Pointer) -> None:

@@ -7,14 +7,14 @@ link to the one in use. An environment that has no ``installed.json`` was never 
 import os
 import re
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from lsemvae_edge import __version__, strict_json, trust
 from lsemvae_edge.errors import BundleError, LsemvaeError, UsageError
 from lsemvae_edge.kiosk import instance
-from lsemvae_edge.kiosk.updates import bundles, durable, environment, machine, snapshots, wheelhouse
+from lsemvae_edge.kiosk.updates import audit, bundles, durable, environment, machine, snapshots, wheelhouse
 from lsemvae_edge.kiosk.updates.durable import UpdateError
 from lsemvae_edge.kiosk.updates.wheelhouse import Wheelhouse
 from lsemvae_edge.spec import from_dict
@@ -107,7 +107,7 @@ def current() -> Version | None:
         ) from error
 
 
-def install(path: Path, *, store: Path, unsigned: bool = False, older: bool = False) -> Updated:
+def install(path: Path, *, store: Path, unsigned: bool = False, older: bool = False, operator: str = "") -> Updated:
     """Install a wheelhouse beside the software in use, try it, and use it from the kiosk's next start on.
 
     Parameters
@@ -120,6 +120,8 @@ def install(path: Path, *, store: Path, unsigned: bool = False, older: bool = Fa
         Take a wheelhouse that nobody vouches for; root alone may.
     older : bool
         Take an older version than the one in use.
+    operator : str
+        Who does it, for the store's audit log.
 
     Raises
     ------
@@ -163,18 +165,21 @@ def install(path: Path, *, store: Path, unsigned: bool = False, older: bool = Fa
             # pip does not wait for the disk, and what it wrote are thousands of files.
             os.sync()
             durable.replace_file(made / MARK, durable.dumped(asdict(version)))
-            durable.replace_link(target / CURRENT, f"{VERSIONS}/{version.name}")
+            with _noted("install", before, version, store, operator):
+                durable.replace_link(target / CURRENT, f"{VERSIONS}/{version.name}")
             _prune(target, version)
     return Updated(version, changed, backup, entries)
 
 
-def roll_back(*, store: Path) -> Updated:
+def roll_back(*, store: Path, operator: str = "") -> Updated:
     """Use the version before again.
 
     Parameters
     ----------
     store : Path
         Folder of the store, which the earlier software must be able to read.
+    operator : str
+        See `install`.
 
     Raises
     ------
@@ -205,7 +210,8 @@ def roll_back(*, store: Path) -> Updated:
                     f"Keep software {before.version}, or ask its maker for a corrected one.",
                 )
             environment.try_out(target / VERSIONS / earlier.name, earlier.version, bundles.installed_path())
-            durable.replace_link(target / CURRENT, f"{VERSIONS}/{earlier.name}")
+            with _noted("roll_back", before, earlier, store, operator):
+                durable.replace_link(target / CURRENT, f"{VERSIONS}/{earlier.name}")
     return Updated(earlier, changed=True)
 
 
@@ -350,6 +356,20 @@ def _version(path: Path) -> Version:
     if found.previous is not None and not _NAME.fullmatch(found.previous):
         raise BundleError(f"{path / MARK} names no version before it.")
     return found
+
+
+def _noted(
+    act: str, before: Version | None, after: Version, store: Path, operator: str
+) -> AbstractContextManager[None]:
+    """Leave a note for the store's audit log around a switch."""
+    facts = {
+        "act": act,
+        "before": before and before.wheelhouse,
+        "before_version": before.version if before else __version__,
+        "after": after.wheelhouse,
+        "version": after.version,
+    }
+    return audit.changing(audit.SOFTWARE, facts, operator=operator, store=store)
 
 
 def _in_use_before() -> Version | None:

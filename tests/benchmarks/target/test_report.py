@@ -280,3 +280,9 @@ def captions_of(page):
     text = "\n".join(page.words)
     assert text
     return [attributes["aria-label"] for tag, attributes in page.elements if attributes.get("role") == "region"]
+
+
+def test_a_known_board_is_shown_beside_its_published_figures_and_another_is_not(synthetic_of, tmp_path):
+    for number, (board, shown) in enumerate({"Raspberry Pi 5 Model B Rev 1.0": True, "another board": False}.items()):
+        text = report.write(synthetic_of(tmp_path / str(number), host={"board": board})).markdown.read_text()
+        assert ("Published by others of other models" in text) == shown
