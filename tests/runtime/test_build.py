@@ -10,7 +10,7 @@ import pytest
 
 from lsemvae_edge.cli import main
 from lsemvae_edge.errors import ExitCode, RuntimeUnavailableError, UsageError
-from lsemvae_edge.runtime import build
+from lsemvae_edge.runtime import build, executorch
 
 needs_wheel = pytest.mark.skipif(build.wheel() is None, reason="ExecuTorch is not installed")
 needs_compiler = pytest.mark.skipif(shutil.which("g++") is None, reason="there is no g++")
@@ -55,7 +55,7 @@ def test_the_shim_is_built_with_release_and_processor_in_its_name_and_finds_the_
     machine = subprocess.run(["g++", "-dumpmachine"], capture_output=True, text=True, check=True).stdout
     assert path.name == f"executorch-{build.wheel().version}-linux-{machine.partition('-')[0]}.so"
     assert [entry.name for entry in path.parent.iterdir()] == [path.name]
-    code = f"import ctypes; assert ctypes.CDLL({str(path)!r}).lsemvae_abi() == 1"
+    code = f"import ctypes; assert ctypes.CDLL({str(path)!r}).lsemvae_abi() == {executorch._ABI}"
     environment = {name: value for name, value in os.environ.items() if name != "LD_LIBRARY_PATH"}
     subprocess.run([sys.executable, "-c", code], check=True, env=environment)
 

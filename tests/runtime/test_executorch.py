@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lsemvae_edge.errors import BundleError, RuntimeUnavailableError
+from lsemvae_edge.errors import BundleError, RuntimeUnavailableError, UsageError
 from lsemvae_edge.runtime import build, executorch
 
 from .conftest import POSITIONS, SPEC_TEXT
@@ -273,9 +273,22 @@ def test_a_shim_that_does_not_load_says_to_build_it_again(monkeypatch, tmp_path,
 
 
 def test_the_shim_of_another_release_is_refused(monkeypatch, shim):
-    monkeypatch.setattr(executorch, "_ABI", 99)
+    ours = executorch._ABI
+    monkeypatch.setattr(executorch, "_ABI", ours + 1)
     executorch._loaded.cache_clear()
     with pytest.raises(RuntimeUnavailableError, match="of another release"):
         executorch.embedded_spec(b"")
     executorch._loaded.cache_clear()
-    assert ctypes.CDLL(str(shim)).lsemvae_abi() == 1
+    assert ctypes.CDLL(str(shim)).lsemvae_abi() == ours
+
+
+def test_the_planned_buffers_are_told_and_damage_is_refused(float_program):
+    signal_bytes = 6 * 100 * 4
+    assert signal_bytes < executorch.planned_bytes(float_program) < 1_000_000
+    with pytest.raises(BundleError, match="does not load"):
+        executorch.planned_bytes(float_program[:100])
+
+
+def test_more_threads_than_the_calling_one_are_refused(float_program):
+    with pytest.raises(UsageError, match="calling thread"):
+        executorch.open_model(float_program, POSITIONS, "executorch", 2)
