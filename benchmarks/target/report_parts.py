@@ -15,6 +15,11 @@ Part = Callable[[View], Iterator[Block]]
 NO_PLOTS = "they need matplotlib: pip install 'lsemvae-edge[train]', then lsemvae-edge bench report SESSION"
 STAGES = ("decode_ms", "quality_ms", "preprocess_ms", "inference_ms", "decision_ms", "json_ms", "whole_ms")
 COLD = ("start_ms", "import_ms", "load_ms", "first_run_ms")
+JUDGED = (
+    "size", "runtime", "precision", "set", "task", "n", "positive", "answered", "auroc", "sensitivity_answered",
+    "specificity_answered", "brier_skill", "ece", "outcomes_unlike_the_first",
+)  # fmt: skip
+"""Of a row of accuracy, what a page holds; the summary has all."""
 MEMORY = ("peak_rss_mb", "steady_rss_mb", "pss_mb", "uss_mb")
 
 
@@ -23,7 +28,7 @@ def accuracy(view: View) -> Iterator[Block]:
     found = points(view)
     yield from _drawn(view, "limits", lambda plots: plots.pareto(found), len(found) > 1)
     rows = view.facts("accuracy").get("rows") or []
-    yield from _tables(listed(rows, "Accuracy of the exported files, each through its own runtime"))
+    yield from _tables(listed(rows, "Accuracy of the exported files, each through its own runtime", JUDGED))
     yield from _absent(view, "accuracy", "Accuracy")
 
 
