@@ -1,6 +1,6 @@
 """Drawings of a session: accuracy against what it costs, and what the machine could do at most. Needs matplotlib."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import matplotlib as mpl
 import numpy as np
@@ -11,7 +11,8 @@ from lsemvae_edge.benchmarks.drawing import COLOURS, MARKERS
 from lsemvae_edge.benchmarks.target.report_answer import Point
 from lsemvae_edge.benchmarks.target.report_document import Figure
 from lsemvae_edge.benchmarks.target.report_plots import LOOK, WIDTH_IN, legend, plain_log, svg
-from lsemvae_edge.benchmarks.target.report_view import TITLES, View, number, share
+from lsemvae_edge.benchmarks.target.report_view import TITLES, View, count, number, share
+from lsemvae_edge.benchmarks.target.session import Json
 
 
 def pareto(points: Sequence[Point]) -> Figure | None:
@@ -54,43 +55,42 @@ def roofline(view: View) -> Figure | None:
     ceilings = view.cases("ceilings")
     if not rows or not ceilings:
         return None
-    compute = {
-        (case["facts"]["kind"], case["facts"].get("runtime"), case["facts"].get("threads")): case["metrics"][
-            "gmac_per_s"
-        ]["p50"]
-        for case in ceilings
-        if "gmac_per_s" in case["metrics"]
-    }
+    # More threads move both points and roofs, and would hide each other: tables have them.
+    threads = min(row.get("threads") or 1 for row in rows)
+    rows = [row for row in rows if (row.get("threads") or 1) == threads]
+    compute: dict[tuple[str, str], float] = {}
+    for case in view.cases("ceilings", "gmac_per_s"):
+        facts = case["facts"]
+        # Other kernels of a runtime than those that the models run with have a name of their own.
+        if (facts.get("threads") or 1) == threads and facts.get("of", facts.get("runtime")) == facts.get("runtime"):
+            key = (str(facts["kind"]), str(facts.get("runtime")))
+            compute[key] = max(compute.get(key, 0.0), case["metrics"]["gmac_per_s"]["p50"])
     bandwidth = max(
         (case["metrics"]["gb_per_s"]["p50"] for case in ceilings if "gb_per_s" in case["metrics"]), default=None
     )
     intensities = np.array([row["intensity_mac_per_byte"] for row in rows])
     x = np.geomspace(min(intensities.min() / 4, 0.25), intensities.max() * 6, 200)
     with mpl.rc_context(LOOK):
-        drawing = Drawing((WIDTH_IN, 4.1 + 0.2 * len(rows) / 2), layout="constrained")
+        drawing = Drawing((WIDTH_IN, 3.6 + 0.17 * (len(rows) + len(compute))), layout="constrained")
         axes = drawing.subplots()
+        shades = {name: COLOURS[place % len(COLOURS)] for place, name in enumerate(_once(rows, "runtime"))}
+        marks = {name: MARKERS[place % len(MARKERS)] for place, name in enumerate(_once(rows, "size"))}
         if bandwidth is not None:
             axes.plot(
                 x, x * bandwidth, color="0.35", ls=(0, (1.2, 1.2)), lw=1.2, label=f"memory, {number(bandwidth)} GB/s"
             )
-        for place, ((kind, runtime, threads), peak) in enumerate(sorted(compute.items(), key=str)):
-            text = f"{kind}, {TITLES.get(str(runtime), runtime)}, {threads} thr.: {number(peak)} GMAC/s"
+        for (kind, runtime), peak in sorted(compute.items()):
+            text = f"{kind}, {TITLES.get(runtime, runtime)}: {number(peak)} GMAC/s"
             roof = np.minimum(peak, x * bandwidth) if bandwidth is not None else np.full_like(x, peak)
-            axes.plot(
-                x,
-                roof,
-                color=COLOURS[place % len(COLOURS)],
-                lw=1.4,
-                ls="-" if "int8" in str(kind) else "--",
-                label=text,
-            )
-        for place, row in enumerate(rows):
+            style = "-" if "int8" in kind else "--"
+            axes.plot(x, roof, color=shades.get(runtime, "0.5"), lw=1.4, ls=style, label=text)
+        for row in rows:
             text = " ".join(str(row[key]) for key in ("size", "precision") if row.get(key))
-            runtime = TITLES.get(str(row.get("runtime")), row.get("runtime"))
+            runtime, shade = row.get("runtime"), shades[row.get("runtime")]
             axes.plot(
-                row["intensity_mac_per_byte"], row["gmac_per_s"], MARKERS[place % len(MARKERS)],
-                color=COLOURS[place % len(COLOURS)], ms=6, mec="black", mew=0.6, ls="none",
-                label=f"{text}, {runtime}: {share(row.get('fraction'))}",
+                row["intensity_mac_per_byte"], row["gmac_per_s"], marks[row.get("size")], ls="none", ms=6,
+                color=shade, markerfacecolor=shade if row.get("precision") == "int8" else "white", mew=1.3,
+                label=f"{text}, {TITLES.get(str(runtime), runtime)}: {share(row.get('fraction'))}",
             )  # fmt: skip
         axes.set(
             xscale="log", yscale="log", xlabel="Multiply-adds a byte of weights and activations",
@@ -107,8 +107,15 @@ def roofline(view: View) -> Figure | None:
         for row in rows
     )
     return Figure(
-        "roofline", "Fraction of what this machine can do", f"Ceilings were measured in this session. {shown}.", content
+        "roofline",
+        "Fraction of what this machine can do",
+        f"Ceilings were measured in this session, with {count(threads, 'thread')}; filled marks are int8. {shown}.",
+        content,
     )
+
+
+def _once(rows: Sequence[Mapping[str, Json]], fact: str) -> list[Json]:
+    return list(dict.fromkeys(row.get(fact) for row in rows))
 
 
 def _mark(axes: Axes, point: Point, at: float, place: int) -> None:
