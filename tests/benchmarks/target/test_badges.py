@@ -1,6 +1,7 @@
 """Badges: the figures of the summary, the kind of machine, and nothing that could be taken for markup."""
 
 import argparse
+from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
@@ -11,6 +12,7 @@ from lsemvae_edge.benchmarks.target.report_view import View
 from lsemvae_edge.cli.bench import badge as command
 from lsemvae_edge.errors import BadInputError
 
+CHECKOUT = Path(__file__).parents[3]
 SVG = "{http://www.w3.org/2000/svg}"
 
 
@@ -35,6 +37,14 @@ def test_figures_are_the_summary_s(synthetic, tmp_path):
         figure = texts(written[name])[1].split()[0]
         assert float(figure) == pytest.approx(p50(view, part, metric), rel=0.006)
     assert texts(written["model-size"]) == ["model size", "178 kB · LiteRT int8"]
+
+
+def test_the_readme_shows_figures_of_the_committed_session(tmp_path):
+    view = View(session.read(CHECKOUT / "benchmarks/results/target/example"))
+    written = {path.name: path.read_bytes() for path in badges.write(view, tmp_path)}
+    shown = {path.name: path.read_bytes() for path in (CHECKOUT / "docs/badges").glob("*.svg")}
+    assert shown
+    assert shown.items() <= written.items()
 
 
 def test_a_figure_that_depends_on_the_machine_names_it(synthetic):
