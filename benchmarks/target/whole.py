@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from importlib import import_module
 from types import ModuleType
 
-from lsemvae_edge.benchmarks.target.plan import Plan as Plan
+from lsemvae_edge.benchmarks.target.plan import Plan
 from lsemvae_edge.benchmarks.target.session import Session
 from lsemvae_edge.errors import UsageError
 

@@ -42,6 +42,11 @@ def add_plan(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_recording(parser: argparse.ArgumentParser) -> None:
+    """Give a command the recording that it measures with."""
+    parser.add_argument("--recording", type=Path, metavar="FILE", help="recording (default: a simulated heart)")
+
+
 def bundles_of(options: argparse.Namespace) -> "list[Bundle]":
     """Load the bundles that were named, or the shipped one."""
     from lsemvae_edge import bundle as bundles
@@ -49,12 +54,12 @@ def bundles_of(options: argparse.Namespace) -> "list[Bundle]":
     return [bundles.load(path) for path in options.bundle] if options.bundle else [bundles.default()]
 
 
-def plan_of(options: argparse.Namespace, bundles: "Sequence[Bundle]", **more: Any) -> "Plan":
-    """Return the plan that options of `add_plan` ask for; ``more`` are the command's own."""
+def plan_of(options: argparse.Namespace, **more: Any) -> "Plan":
+    """Return the plan that options of `add_options` and `add_plan` ask for; ``more`` are the command's own."""
     from lsemvae_edge.benchmarks.target.plan import Plan
 
     return Plan(
-        bundles,
+        bundles_of(options),
         quick=options.quick,
         runtimes=options.runtime,
         precisions=options.precision,

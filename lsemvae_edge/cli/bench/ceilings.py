@@ -29,5 +29,4 @@ def run(options: argparse.Namespace) -> int:
         ceilings.measure(session, plan)
         work.measure(session, plan)
 
-    bundles = _session.bundles_of(options)
-    return _session.measured(options, ceilings.PART, measure, _session.plan_of(options, bundles))
+    return _session.measured(options, ceilings.PART, measure, _session.plan_of(options))

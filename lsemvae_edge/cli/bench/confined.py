@@ -44,5 +44,4 @@ def run(options: argparse.Namespace) -> int:
     def measure(session: "Session", plan: "Plan") -> None:
         confined.measure(session, plan, within, uis)
 
-    bundles = _session.bundles_of(options)
-    return _session.measured(options, confined.PART, measure, _session.plan_of(options, bundles))
+    return _session.measured(options, confined.PART, measure, _session.plan_of(options))

@@ -28,6 +28,5 @@ def run(options: argparse.Namespace) -> int:
     """Measure, and print a row for each case, or why there is none."""
     from lsemvae_edge.benchmarks.target import energy
 
-    bundles = _session.bundles_of(options)
     measure = partial(energy.measure, meter=options.meter, window_s=options.window or energy.WINDOW_S)
-    return _session.measured(options, energy.PART, measure, _session.plan_of(options, bundles))
+    return _session.measured(options, energy.PART, measure, _session.plan_of(options))

@@ -20,5 +20,4 @@ def run(options: argparse.Namespace) -> int:
     """Measure, and print a row for each case."""
     from lsemvae_edge.benchmarks.target import latency
 
-    bundles = _session.bundles_of(options)
-    return _session.measured(options, latency.PART, latency.measure, _session.plan_of(options, bundles))
+    return _session.measured(options, latency.PART, latency.measure, _session.plan_of(options))

@@ -18,5 +18,4 @@ def run(options: argparse.Namespace) -> int:
     """Measure, and print a row for each case."""
     from lsemvae_edge.benchmarks.target import memory
 
-    bundles = _session.bundles_of(options)
-    return _session.measured(options, memory.PART, memory.measure, _session.plan_of(options, bundles))
+    return _session.measured(options, memory.PART, memory.measure, _session.plan_of(options))

@@ -1,7 +1,6 @@
 """``bench path``: file to JSON stage by stage, start to result, an archive replayed."""
 
 import argparse
-from pathlib import Path
 
 from lsemvae_edge.cli._common import Commands
 from lsemvae_edge.cli.bench import _session
@@ -12,7 +11,7 @@ def add(parts: Commands) -> None:
     parser = parts.add_parser("path", help="file to JSON stage by stage, process start to result, archive replay")
     _session.add_options(parser)
     _session.add_plan(parser)
-    parser.add_argument("--recording", type=Path, metavar="FILE", help="recording (default: a simulated heart)")
+    _session.add_recording(parser)
     parser.set_defaults(run=run)
 
 
@@ -20,7 +19,4 @@ def run(options: argparse.Namespace) -> int:
     """Measure, and print the tables."""
     from lsemvae_edge.benchmarks.target import path
 
-    bundles = _session.bundles_of(options)
-    return _session.measured(
-        options, path.PART, path.measure, _session.plan_of(options, bundles, recording=options.recording)
-    )
+    return _session.measured(options, path.PART, path.measure, _session.plan_of(options, recording=options.recording))

@@ -12,7 +12,7 @@ def add(parts: Commands) -> None:
     parser = parts.add_parser("peers", help="ours beside the published classifier, torch and plain CNNs, in one run")
     _session.add_options(parser)
     _session.add_plan(parser)
-    parser.add_argument("--recording", type=Path, metavar="FILE", help="recording (default: a simulated heart)")
+    _session.add_recording(parser)
     parser.add_argument("--work", type=Path, default=Path("runs/peers"), help="where the peers' files are kept")
     parser.add_argument("--final", action="store_true", help="AUROCs on folds 9-10; appended to the ledger")
     parser.set_defaults(run=run)
@@ -22,8 +22,7 @@ def run(options: argparse.Namespace) -> int:
     """Measure, and print the tables."""
     from lsemvae_edge.benchmarks.target import peers
 
-    bundles = _session.bundles_of(options)
-    plan = _session.plan_of(options, bundles, recording=options.recording, final=options.final)
+    plan = _session.plan_of(options, recording=options.recording, final=options.final)
     return _session.measured(
         options, peers.PART, lambda session, chosen: peers.measure(session, chosen, options.work), plan
     )

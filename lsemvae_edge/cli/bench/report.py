@@ -32,7 +32,7 @@ def add(parts: Commands) -> None:
     )
     report.add_argument("--final", action="store_true", help="accuracy also on fold 10, which is looked at once")
     report.add_argument("--only", metavar="PART,…", help="these parts alone")
-    report.add_argument("--recording", type=Path, metavar="FILE", help="of the whole path (default: a simulated heart)")
+    _session.add_recording(report)
     _session.add_plan(report)
     _session.add_options(report)
     report.set_defaults(run=run)
@@ -51,10 +51,9 @@ def run(options: argparse.Namespace) -> int:
     if options.session is not None:
         return _written(options, report.write(options.session, options.out))
     parts = _parts(options, whole.PARTS)
-    bundles = _session.bundles_of(options)
     minutes = options.minutes or (QUICK_MINUTES if options.quick else MINUTES)
-    plan = _session.plan_of(options, bundles, minutes=minutes, final=options.final, recording=options.recording)
-    with _session.opened(options, "whole", bundles) as session:
+    plan = _session.plan_of(options, minutes=minutes, final=options.final, recording=options.recording)
+    with _session.opened(options, "whole", plan.bundles) as session:
         session.fact("whole", "command", _command(options))
         defects = whole.measure(session, plan, parts)
     done = _written(options, report.write(session.folder))

@@ -2,7 +2,6 @@
 
 import argparse
 from functools import partial
-from pathlib import Path
 
 from lsemvae_edge.cli._common import Commands
 from lsemvae_edge.cli.bench import _session
@@ -25,7 +24,7 @@ def add(parts: Commands) -> None:
         help=f"default {MINUTES:g}, with --quick {QUICK_MINUTES:g}",
     )
     parser.add_argument("--every-core", action="store_true", help="keep all usable cores busy, not one")
-    parser.add_argument("--recording", type=Path, metavar="FILE", help="recording (default: a simulated heart)")
+    _session.add_recording(parser)
     parser.set_defaults(run=run)
 
 
@@ -33,7 +32,6 @@ def run(options: argparse.Namespace) -> int:
     """Measure, and print a row for each minute."""
     from lsemvae_edge.benchmarks.target import sustained
 
-    bundles = _session.bundles_of(options)
     minutes = options.minutes or (QUICK_MINUTES if options.quick else MINUTES)
-    plan = _session.plan_of(options, bundles, minutes=minutes, recording=options.recording)
+    plan = _session.plan_of(options, minutes=minutes, recording=options.recording)
     return _session.measured(options, sustained.PART, partial(sustained.measure, every_core=options.every_core), plan)
