@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -22,6 +23,8 @@ SIZES = ((800, 480), (1280, 800))
 """Pixels of the official 7-inch touch display of a Raspberry Pi, and of a cheap tablet."""
 KEY_MS = 120.0
 """Between two keys of somebody who types."""
+READER_MS = 5.0
+"""Between two keys of a barcode reader."""
 ARGUMENTS = ("--no-sandbox", "--disable-dev-shm-usage")
 
 
@@ -205,26 +208,69 @@ def kill(process: "subprocess.Popen[str]") -> None:
 
 
 def to_waiting(page: "Page", operator: str = "", pin: str = "") -> None:
-    """Sign in where that is asked for."""
+    """Sign in where that is asked for, and wait until this operator may begin."""
     test = page.get_by_test_id
-    test("screen-sign_in").or_(test("screen-waiting")).wait_for()
+    signed_in = test("operator").get_by_text(operator, exact=True) if operator else None
+    # The waiting screen of whoever was there before is not the one to begin on.
+    ready = page.locator("body", has=signed_in).get_by_test_id("screen-waiting")
+    test("screen-sign_in").or_(ready).wait_for()
     if test("screen-sign_in").is_visible():
         test(f"operator-{operator}").click()
         type_pin(page, pin)
-        test("screen-waiting").wait_for()
+        ready.wait_for()
+
+
+def sign_out(page: "Page") -> None:
+    """Sign the operator out, and wait until the page asks who works here."""
+    page.get_by_test_id("operator").click()
+    page.get_by_test_id("sign-out").click()
+    page.get_by_test_id("screen-sign_in").wait_for()
+
+
+def lock(page: "Page") -> None:
+    """Lock the page, and wait until it is."""
+    page.get_by_test_id("operator").click()
+    page.get_by_test_id("lock").click()
+    page.get_by_test_id("screen-locked").wait_for()
 
 
 def type_pin(page: "Page", pin: str) -> None:
     """Type a PIN as a hand does: what comes at a barcode reader's pace is not taken."""
     page.get_by_test_id("field").wait_for()
-    page.keyboard.type(f"{pin}\n", delay=KEY_MS)
+    type_at_pace(page, f"{pin}\n", KEY_MS)
+
+
+def type_at_pace(page: "Page", text: str, pace_ms: float) -> None:
+    """Type with so long between two keys, by the time that the page is told of each: a busy machine changes nothing.
+
+    Parameters
+    ----------
+    page : Page
+        Of Chromium.
+    text : str
+        A line break is the key Enter.
+    pace_ms : float
+    """
+    keyboard = page.context.new_cdp_session(page)
+    began_s = time.time()
+    for index, character in enumerate(text):
+        at_s = began_s + index * pace_ms / 1e3
+        page.wait_for_timeout(max(1e3 * (at_s - time.time()), 0.0))
+        key = {"key": character, "text": character}
+        if character == "\n":
+            key = {"key": "Enter", "code": "Enter", "text": "\r"}
+        number = 13 if character == "\n" else ord(character.upper())
+        facts = {**key, "windowsVirtualKeyCode": number, "timestamp": at_s}
+        keyboard.send("Input.dispatchKeyEvent", {"type": "keyDown", **facts})
+        keyboard.send("Input.dispatchKeyEvent", {"type": "keyUp", **facts})
+    keyboard.detach()
 
 
 def to_about(page: "Page", study_id: str = "ABCD1") -> None:
     """Go from the waiting screen to the first question to the person, or to that whether it is the same one."""
     page.get_by_test_id("start").click()
     page.get_by_test_id("screen-identify").wait_for()
-    page.keyboard.type(f"{study_id}\n")
+    type_at_pace(page, f"{study_id}\n", READER_MS)
 
 
 def to_hold(page: "Page", study_id: str = "ABCD1") -> None:

@@ -173,7 +173,7 @@ def counts_on(record):
 def until():
     """Function that waits until something holds."""
 
-    async def wait(condition, limit_s=8.0):
+    async def wait(condition, limit_s=30.0):
         async with asyncio.timeout(limit_s):
             while not condition():
                 await asyncio.sleep(0.01)

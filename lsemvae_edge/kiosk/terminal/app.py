@@ -11,13 +11,13 @@ from rich.text import Text
 from textual import events
 from textual.app import App, ComposeResult
 from textual.binding import Binding, BindingType
-from textual.containers import Vertical
-from textual.widgets import Input, Static
+from textual.widgets import Input
 
 from lsemvae_edge.errors import LsemvaeError
 from lsemvae_edge.kiosk import view, watchdog
-from lsemvae_edge.kiosk.terminal import layout, scenes, words
+from lsemvae_edge.kiosk.terminal import layout, parts, scenes, words
 from lsemvae_edge.kiosk.terminal.bursts import Bursts
+from lsemvae_edge.kiosk.terminal.parts import Parts, put
 from lsemvae_edge.kiosk.terminal.scenes import Choice, Scene, State
 from lsemvae_edge.kiosk.terminal.strip import Cells, Sweep
 from lsemvae_edge.language import Language
@@ -54,27 +54,7 @@ class Kiosk(App[None]):
 
     ENABLE_COMMAND_PALETTE = False
     ALLOW_SELECT = False
-    CSS = """
-    Screen { background: black; color: white; layout: vertical; overflow: hidden; }
-    #band { background: #b00020; color: white; text-style: bold; height: 1; }
-    #head { height: 1; padding: 0 1; background: #303030; color: white; }
-    #heading { height: auto; padding: 0 1; color: white; background: #1c2b45; }
-    #heading.seen { background: #e69f00; color: black; }
-    #heading.not_seen { background: #0072b2; color: white; }
-    #heading.no_answer { background: white; color: black; }
-    #heading.trouble { background: #f0e442; color: black; }
-    #heading.live { background: #004d40; color: white; }
-    #heading.tall { padding: 1 1; }
-    #main { height: 1fr; padding: 0 1; overflow: hidden; }
-    #main.airy { padding: 1 3; }
-    #body, #contact, #menu, #label { height: auto; }
-    #body { margin-bottom: 1; }
-    #traces { height: 1fr; }
-    #label { text-style: bold; }
-    #entry { width: 40; background: #202020; color: white; border: tall white; }
-    #message { height: auto; padding: 0 1; background: #f0e442; color: black; }
-    #foot { height: 1; background: #303030; color: white; padding: 0 1; }
-    """
+    CSS = parts.CSS
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("f2", "overlay('language')", priority=True),
         Binding("f3", "overlay('operator')", priority=True),
@@ -85,6 +65,7 @@ class Kiosk(App[None]):
     def __init__(self, station: "Station", *, console: bool = False, settle_s: float = 0.4) -> None:
         super().__init__()
         self._station, self._console, self._settle_s = station, console, settle_s
+        self._parts = Parts()
         self._cells: Cells = "blocks" if console else "braille"
         self._state: State | None = None
         self._language: Language = language_of("en")
@@ -106,22 +87,11 @@ class Kiosk(App[None]):
 
     def compose(self) -> ComposeResult:
         """Lay out the parts that every scene fills."""
-        yield Static(id="band")
-        yield Static(id="head")
-        yield Static(id="heading")
-        with Vertical(id="main"):
-            yield Static(id="body")
-            yield Static(id="label")
-            yield Input(id="entry", max_length=64)
-            yield Static(id="traces")
-            yield Static(id="contact")
-            yield Static(id="menu")
-        yield Static(id="message")
-        yield Static(id="foot")
+        return self._parts.compose()
 
     def on_mount(self) -> None:
         """Begin to listen and to draw."""
-        self.query_one("#entry", Input).cursor_blink = False
+        self._parts.entry.cursor_blink = False
         self.run_worker(self._listen(), exclusive=True, group="listen")
         watchdog.ready()
         if period_s := watchdog.period_s():
@@ -140,7 +110,7 @@ class Kiosk(App[None]):
 
     def _takes(self, event: events.Key) -> bool:
         """Return whether a key counts here; say so of the first one that does not."""
-        scene, entry = self._scene, self.query_one("#entry", Input)
+        scene, entry = self._scene, self._parts.entry
         has_place = scene is not None and (scene.entry is None or entry.has_focus)
         place = scene.name if scene is not None and has_place else None
         if event.key == "enter":
@@ -160,7 +130,7 @@ class Kiosk(App[None]):
 
     def _clear_entry(self) -> None:
         """Empty the entry, also of keys that are still on their way to it."""
-        entry = self.query_one("#entry", Input)
+        entry = self._parts.entry
         entry.clear()
         entry.call_later(entry.clear)
 
@@ -251,6 +221,8 @@ class Kiosk(App[None]):
 
     def _frame(self) -> None:
         """Draw what came of the signal, and blank what is old."""
+        if not self._parts.are_there:
+            return
         now_s = time.monotonic()
         if now_s - self._heard_s > SILENT_S:
             if self._scene is None or self._scene.name != "stopped":
@@ -260,8 +232,7 @@ class Kiosk(App[None]):
         recording = self._state["recording"] if self._state else None
         if self._state is None or recording is None or self._scene is None or not self._scene.is_recording:
             return
-        traces = self.query_one("#traces", Static)
-        columns = layout.dots_across(traces.size.width, self._cells)
+        columns = layout.dots_across(self._parts.traces.size.width, self._cells)
         if recording["id"] != self._recording or columns != self._sweep.columns:
             self._sweep, self._recording, self._sample_s = Sweep(columns), recording["id"], 0.0
         try:
@@ -276,7 +247,7 @@ class Kiosk(App[None]):
         self._draw(recording, now_s)
 
     def _draw(self, recording: Mapping[str, Any], now_s: float) -> None:
-        traces = self.query_one("#traces", Static)
+        traces = self._parts.traces
         size = (traces.size.width, traces.size.height)
         is_stale = recording["signal"] != "live" or now_s - self._sample_s > STALE_S
         no_signal = self._language(words.NO_SIGNAL)
@@ -285,9 +256,7 @@ class Kiosk(App[None]):
                 self._sweep, recording["lead_state"], size, self._cells, is_stale=is_stale, no_signal=no_signal
             )
         )
-        self.query_one("#contact", Static).update(
-            layout.contacts(recording, self._language, size[0], self._sweep.scale_mv())
-        )
+        self._parts.contact.update(layout.contacts(recording, self._language, size[0], self._sweep.scale_mv()))
 
     def _fatal_error(self) -> None:
         """End after a defect; textual's own account would print local variables, among them whose result it was."""
@@ -311,7 +280,7 @@ class Kiosk(App[None]):
 
     def _show(self) -> None:
         """Fill all parts from the scene that holds now."""
-        if not self.query("#foot") or (self._state is None and time.monotonic() - self._heard_s <= SILENT_S):
+        if not self._parts.are_there or (self._state is None and time.monotonic() - self._heard_s <= SILENT_S):
             return
         state, language, scene = self._state, self._language, self._current()
         if self._scene is None or scene.name != self._scene.name:
@@ -321,12 +290,12 @@ class Kiosk(App[None]):
         self._scene = scene
         self._selected = min(self._selected, max(len(scene.choices) - 1, 0))
         width = max(self.size.width - 2, 1)
-        self._put("band", layout.centred(state["band"], self.size.width) if state and state["band"] else None)
-        self._put("head", layout.head(state, language, width) if state else None)
+        put(self._parts.band, layout.centred(state["band"], self.size.width) if state and state["band"] else None)
+        put(self._parts.head, layout.head(state, language, width) if state else None)
         message = self._message(scene)
         told = layout.wrapped(message, width)
-        self._put("message", "\n".join(told) if message else None)
-        self._put("foot", layout.foot(scene, language, width))
+        put(self._parts.message, "\n".join(told) if message else None)
+        put(self._parts.foot, layout.foot(scene, language, width))
         heading = layout.heading(scene, width)
         is_airy = not scene.is_recording and not scene.name.startswith("result")
         inside = width - 4 if is_airy else width
@@ -336,18 +305,18 @@ class Kiosk(App[None]):
         used += 4 if scene.entry else 0
         used += 2 if is_airy else 0
         text, is_tall = layout.body(scene.lines, inside, self.size.height - used)
-        part = self.query_one("#heading", Static)
+        part = self._parts.heading
         part.set_classes(f"{scene.tone} tall" if is_tall and not scene.is_recording else scene.tone)
         part.update(heading)
-        self.query_one("#main", Vertical).set_class(is_airy, "airy")
-        self._put("body", text if scene.lines else None)
-        self._put("menu", choices)
+        self._parts.main.set_class(is_airy, "airy")
+        put(self._parts.body, text if scene.lines else None)
+        put(self._parts.menu, choices)
         self._show_parts(scene)
 
     def _show_parts(self, scene: Scene) -> None:
         """Show the entry or the traces, where the scene has them."""
-        self._put("label", scene.entry.label if scene.entry else None)
-        entry = self.query_one("#entry", Input)
+        put(self._parts.label, scene.entry.label if scene.entry else None)
+        entry = self._parts.entry
         entry.display = scene.entry is not None
         if scene.entry is not None:
             entry.password = scene.entry.is_secret
@@ -355,15 +324,10 @@ class Kiosk(App[None]):
                 entry.focus()
         elif entry.has_focus:
             self.set_focus(None)
-        for name in ("traces", "contact"):
-            self.query_one(f"#{name}", Static).display = scene.is_recording
+        for part in (self._parts.traces, self._parts.contact):
+            part.display = scene.is_recording
         if scene.is_recording and self._state is not None and self._state["recording"] is not None:
             self._draw(self._state["recording"], time.monotonic())
-
-    def _put(self, name: str, content: Any) -> None:
-        part = self.query_one(f"#{name}", Static)
-        part.display = bool(content)
-        part.update(content or "")
 
     def _message(self, scene: Scene) -> str:
         if self.size.width < WIDTH or self.size.height < HEIGHT:

@@ -93,15 +93,18 @@ def page(kiosk, page_of, recorder):
     page = page_of(kiosk)
     test = page.get_by_test_id
     page.locator("[data-screen]").wait_for()
+    operator = test("operator").text_content()
     for _ in range(4):
         screen = page.locator("[data-screen]").get_attribute("data-screen")
         if screen in ("waiting", "sign_in"):
             break
         if screen == "locked":
-            kiosk_browser.type_pin(page, PINS["ASHA1"])
+            kiosk_browser.type_pin(page, PINS[operator])
         else:
             test("next").or_(test("cancel")).or_(test("back")).first.click()
         page.locator(f"[data-screen={screen}]").wait_for(state="detached")
+    if operator not in ("", "ASHA1"):
+        kiosk_browser.sign_out(page)
     kiosk_browser.to_waiting(page, "ASHA1", PINS["ASHA1"])
     return page
 

@@ -36,7 +36,7 @@ def test_the_result_leaves_by_itself_and_leaves_nothing(own_kiosk, page_of):
     kiosk_browser.to_waiting(page, "ASHA1", "2468")
     kiosk_browser.to_recording(page, "leaves1")
     page.get_by_test_id("screen-result").wait_for(timeout=60_000)
-    page.get_by_test_id("screen-waiting").wait_for(timeout=5_000)
+    page.get_by_test_id("screen-waiting").wait_for()
     assert "LEAVES1" not in page.content()
     assert page.get_by_test_id("headline").count() == 0
 
@@ -59,6 +59,7 @@ def test_an_electrode_without_contact_is_named_in_shape_and_word(page, recorder)
 def test_after_ten_seconds_without_contact_the_page_asks_whether_it_is_the_same_person(page, recorder):
     kiosk_browser.to_recording(page, "letgo1")
     recorder.tell("off", "RA", "LA", "LL")
+    page.locator(".contact[data-state=off]").nth(2).wait_for()
     page.wait_for_timeout(11_000)
     recorder.tell("contact")
     page.get_by_test_id("screen-same_person").wait_for()
@@ -115,9 +116,7 @@ def test_a_wrong_pin_lets_nobody_in_and_says_so(own_kiosk, page_of):
 def test_a_locked_page_shows_nothing_and_a_recording_goes_on_behind_it(page):
     test = page.get_by_test_id
     kiosk_browser.to_recording(page, "lock1")
-    test("operator").click()
-    test("lock").click()
-    test("screen-locked").wait_for()
+    kiosk_browser.lock(page)
     assert "LOCK1" not in page.content()
     assert test("traces").count() == 0
     kiosk_browser.type_pin(page, "2468")
@@ -151,18 +150,21 @@ def test_a_supervisor_corrects_a_wrong_id_of_today(page, kiosk):
     test("next").click()
     test("screen-waiting").wait_for()
     test("operator").click()
+    test("sign-out").wait_for()
     assert test("corrections").count() == 0, "ASHA1 is no supervisor"
-    test("sign-out").click()
+    test("close").click()
+    kiosk_browser.sign_out(page)
     kiosk_browser.to_waiting(page, "BIMALA", "1357")
     test("operator").click()
     test("corrections").click()
     test("visit-WRONG1").click()
-    page.keyboard.type("ab\n", delay=20)
+    test("field").wait_for()
+    kiosk_browser.type_at_pace(page, "ab\n", 20)
     test("correct-yes").click()
     test("refusal").wait_for()
     assert test("field").input_value() == "AB", "what is refused is typed again"
     test("field").fill("")
-    page.keyboard.type("right1\n", delay=20)
+    kiosk_browser.type_at_pace(page, "right1\n", 20)
     assert test("exchange").inner_text().split() == ["WRONG1", "RIGHT1"]
     assert page.evaluate("document.activeElement.tagName") == "H1", "an Enter too many must not answer"
     test("correct-yes").click()
@@ -173,6 +175,5 @@ def test_a_supervisor_corrects_a_wrong_id_of_today(page, kiosk):
     (record,) = [one for one in kept(kiosk) if one["study_id"] == "RIGHT1"]
     shown = kiosk.run("records", "show", "--store", "demo", str(record["seq"])).stdout
     assert "WRONG1" in shown
-    test("operator").click()
-    test("sign-out").click()
+    kiosk_browser.sign_out(page)
     kiosk_browser.to_waiting(page, "ASHA1", "2468")

@@ -183,7 +183,8 @@ class FakeStation:
         self.refuses: LsemvaeError | None = None
         self.dead = False
         self.samples = 0
-        self.slow_s = 0.0
+        self.free = asyncio.Event()
+        self.free.set()
         self._changed = asyncio.Event()
 
     def show(self, screen: str, **changes: Any) -> None:
@@ -235,7 +236,7 @@ class FakeStation:
 
     async def act(self, name: str, *, version: int | None = None, **values: Any) -> None:
         self.acts.append((name, values))
-        await asyncio.sleep(self.slow_s)
+        await self.free.wait()
         if self.refuses is not None:
             raise self.refuses
         if name == "set_language":

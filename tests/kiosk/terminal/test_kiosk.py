@@ -8,12 +8,13 @@ import pytest
 
 pytest.importorskip("textual", reason="the terminal kiosk needs the extra `terminal`")
 
+from textual.widget import Widget
 from textual.widgets import Input, Static
 
 from lsemvae_edge.errors import MissingExtraError, UsageError
 from lsemvae_edge.kiosk import terminal
 from lsemvae_edge.kiosk.terminal import app as kiosk_app
-from lsemvae_edge.kiosk.terminal import words
+from lsemvae_edge.kiosk.terminal import bursts, words
 from lsemvae_edge.kiosk.terminal.app import HEIGHT, WIDTH, Kiosk
 from lsemvae_edge.kiosk.terminal.bursts import PAUSE_S
 
@@ -47,14 +48,30 @@ class Driven:
         await self.settle()
 
     async def settle(self) -> None:
+        """Until what was asked of the station is done, and the kiosk shows what the station says."""
         await self.pilot.pause(0.12)
+        for _ in range(200):
+            if not self._is_busy():
+                break
+            await self.pilot.pause(0.05)
+        await self.pilot.pause()
+
+    def _is_busy(self) -> bool:
+        # A real station's state changes all the time.
+        if not self.app.is_running or getattr(self.station, "dead", True):
+            return False
+        is_asking = any(worker.group != "listen" and not worker.is_finished for worker in self.app.workers)
+        return is_asking or self.app._state is None or self.app._state["version"] != self.station.version
 
     async def until(self, text: str) -> None:
-        for _ in range(100):
-            if text in self.text():
+        await self.until_that(lambda: text in self.text(), text)
+
+    async def until_that(self, holds, what: str) -> None:
+        for _ in range(400):
+            if holds():
                 return
             await self.pilot.pause(0.05)
-        raise AssertionError(f"{text!r} never came; there stands:\n{self.text()}")
+        raise AssertionError(f"{what!r} never came; there stands:\n{self.text()}")
 
 
 @pytest.fixture
@@ -75,6 +92,13 @@ def drive(fake):
         return station
 
     return run
+
+
+@pytest.fixture
+def long_pause_s(monkeypatch):
+    """A pause after which typing begins anew that is longer than a busy machine needs for a code."""
+    monkeypatch.setattr(bursts, "PAUSE_S", 3.0)
+    return bursts.PAUSE_S
 
 
 def test_the_whole_flow_by_keys_alone(drive):
@@ -182,21 +206,22 @@ def test_without_a_demonstration_there_is_no_band(drive):
 
 
 def test_live_traces_move_and_turn_grey_with_words_when_nothing_comes(drive, monkeypatch):
-    monkeypatch.setattr(kiosk_app, "STALE_S", 0.3)
+    monkeypatch.setattr(kiosk_app, "STALE_S", 2.0)
+    said = words.NO_SIGNAL.upper()
 
     async def way(kiosk):
-        assert words.NO_SIGNAL.upper() in kiosk.text("traces")
+        def traces():
+            return kiosk.text("traces")
+
+        await kiosk.until_that(lambda: said in traces(), "no signal")
         kiosk.station.samples = 600
-        await kiosk.pilot.pause(0.2)
-        first = kiosk.text("traces")
-        assert words.NO_SIGNAL.upper() not in first
+        await kiosk.until_that(lambda: said not in traces(), "a signal")
+        first = traces()
         assert any("\u2800" < letter <= "\u28ff" for letter in first)
         assert all(lead in first for lead in ("I", "II", "III", "aVR", "aVL", "aVF"))
         kiosk.station.samples = 750
-        await kiosk.pilot.pause(0.2)
-        assert kiosk.text("traces") != first
-        await kiosk.pilot.pause(0.5)
-        assert words.NO_SIGNAL.upper() in kiosk.text("traces")
+        await kiosk.until_that(lambda: traces() != first and said not in traces(), "moving traces")
+        await kiosk.until_that(lambda: said in traces(), "no signal")
 
     drive(way, "recording")
 
@@ -207,6 +232,8 @@ def test_a_lost_link_is_no_signal_also_while_old_samples_come(drive, state_of):
     async def way(kiosk):
         kiosk.station.samples = 600
         await kiosk.pilot.pause(0.2)
+        await kiosk.until_that(lambda: kiosk.app._sweep.leads, "sample")
+        await kiosk.settle()
         assert words.NO_SIGNAL.upper() in kiosk.text("traces")
 
     drive(way, "recording", recording=recording)
@@ -216,12 +243,14 @@ def test_of_another_recording_no_trace_stays(drive, state_of):
     recording = state_of("recording")["recording"]
 
     async def way(kiosk):
+        def is_drawn():
+            return any("\u2800" < letter <= "\u28ff" for letter in kiosk.text("traces"))
+
         kiosk.station.samples = 600
-        await kiosk.pilot.pause(0.2)
+        await kiosk.until_that(is_drawn, "traces")
         kiosk.station.samples = 0
         kiosk.station.show("recording", recording={**recording, "id": "recording-2"})
-        await kiosk.pilot.pause(0.3)
-        assert not any("\u2800" < letter <= "\u28ff" for letter in kiosk.text("traces"))
+        await kiosk.until_that(lambda: not is_drawn(), "nothing of the other recording")
         assert words.NO_SIGNAL.upper() in kiosk.text("traces")
 
     drive(way, "recording")
@@ -278,23 +307,25 @@ def test_a_scan_where_none_is_expected_does_nothing(drive, monkeypatch, screen_)
     assert drive(way, screen_).acts == []
 
 
-def test_a_code_that_begins_before_the_entry_is_there_is_never_taken_in_part(drive):
+def test_a_code_that_begins_before_the_entry_is_there_is_never_taken_in_part(drive, long_pause_s):
     async def way(kiosk):
-        kiosk.station.slow_s = 0.1
-        await kiosk.pilot.press("enter", *"EARLYCODE1" * 4)
+        kiosk.station.free.clear()
+        await kiosk.pilot.press("enter", *"EARLYCODE1" * 2)
+        kiosk.station.free.set()
+        await kiosk.pilot.press(*"EARLYCODE1" * 2)
         await kiosk.until(words.TYPE_ID)
         await kiosk.pilot.press(*"EARLYCODE1", "enter")
         await kiosk.settle()
         assert words.TOO_EARLY[0] in kiosk.text("message")
         assert kiosk.app.query_one("#entry", Input).value == ""
-        await kiosk.pilot.pause(PAUSE_S)
+        await kiosk.pilot.pause(long_pause_s)
         await kiosk.type("KTM0042Q")
         await kiosk.until(words.CONSENT)
 
     assert drive(way).acts == [("start", {}), ("identify", {"text": "KTM0042Q"})]
 
 
-def test_the_rest_of_a_code_that_began_on_the_screen_before_begins_with_nobody(drive, monkeypatch):
+def test_the_rest_of_a_code_that_began_on_the_screen_before_begins_with_nobody(drive, monkeypatch, long_pause_s):
     monkeypatch.setattr(kiosk_app, "SCAN_S", 10.0)
 
     async def way(kiosk):
@@ -308,14 +339,14 @@ def test_the_rest_of_a_code_that_began_on_the_screen_before_begins_with_nobody(d
     assert drive(way, "result").acts == []
 
 
-def test_a_code_scanned_where_a_pin_is_asked_for_is_no_try(drive):
+def test_a_code_scanned_where_a_pin_is_asked_for_is_no_try(drive, long_pause_s):
     async def way(kiosk):
         await kiosk.press("enter")
         await kiosk.type("00KTM042")
         assert words.NO_SCAN_FOR_PIN[0] in kiosk.text("message")
         assert kiosk.app.query_one("#entry", Input).value == ""
         assert kiosk.station.acts == []
-        await kiosk.pilot.pause(PAUSE_S)
+        await kiosk.pilot.pause(long_pause_s)
         await kiosk.pin("8291")
 
     assert drive(way, "sign_in").acts == [("sign_in", {"operator": "ANJU", "pin": "8291"})]
@@ -456,12 +487,11 @@ def test_nobody_leaves_the_terminal_during_a_recording(drive):
 
 def test_the_kernels_console_is_written_in_letters_and_blocks_that_it_has(drive):
     async def way(kiosk):
-        await kiosk.until(words.RECORDING and "NO CONTACT")
+        await kiosk.until("NO CONTACT")
         kiosk.station.samples = 600
-        await kiosk.pilot.pause(0.2)
+        await kiosk.until_that(lambda: "█" in kiosk.text("traces"), "traces")
         assert kiosk.station.acts == [("set_language", {"code": "en"})]
         shown = kiosk.text()
-        assert "█" in shown
         assert not any("\u2800" < letter <= "\u28ff" or "\u0900" <= letter <= "\u097f" for letter in shown)
 
     drive(way, "recording", console=True, language="ne")
@@ -496,6 +526,46 @@ def test_a_defect_ends_the_terminal_without_a_word_about_a_person(drive, monkeyp
     assert "KTM0042Q" not in "".join(map(str, printed))
 
 
+@pytest.mark.parametrize("part", ["traces", "contact", "entry", "foot", "main"])
+@pytest.mark.parametrize("screen_", ["recording", "identify"])
+def test_frames_keys_and_states_that_come_while_the_screen_is_taken_down_end_nothing(drive, part, screen_):
+    async def way(kiosk):
+        kiosk.station.samples = 600
+        await kiosk.app.query_one(f"#{part}").remove()
+        kiosk.app._frame()
+        await kiosk.pilot.press("A", "f2", "right", "enter", "escape")
+        await kiosk.pilot.resize_terminal(WIDTH + 20, HEIGHT + 6)
+        kiosk.station.show("result")
+        await kiosk.settle()
+        assert kiosk.app._screen_was[0] == "result"
+        kiosk.station.show("locked")
+        await kiosk.settle()
+        kiosk.app._heard_s -= 60
+        kiosk.app._frame()
+
+    drive(way, screen_)
+
+
+@pytest.mark.parametrize("screen_", ["result", "recording", "about"])
+def test_a_terminal_is_taken_down_with_frames_and_states_between_any_two_parts(drive, monkeypatch, screen_):
+    detach, gone = Widget._detach, []
+
+    async def way(kiosk):
+        kiosk.station.samples = 600
+        await kiosk.settle()
+
+        def detached(widget):
+            detach(widget)
+            gone.append(widget.id)
+            kiosk.app._frame()
+            kiosk.app._take(kiosk.station.state())
+
+        monkeypatch.setattr(Widget, "_detach", detached)
+
+    drive(way, screen_)
+    assert {*PARTS, "entry", "main"} <= set(gone)
+
+
 def test_missing_packages_are_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "textual", None)
     with pytest.raises(MissingExtraError, match="The terminal kiosk") as caught:
@@ -524,8 +594,8 @@ def test_the_watchdog_is_told_only_while_the_station_answers(drive, monkeypatch,
                     return new
 
         async def way(kiosk):
-            await kiosk.pilot.pause(0.4)
-            told.append(heard())
+            told.append([])
+            await kiosk.until_that(lambda: "WATCHDOG=1" in (told[0].extend(heard()) or told[0]), "a sign of life")
             kiosk.station.dead = True
             await kiosk.until(words.STOPPED)
             heard()
