@@ -231,7 +231,7 @@ def resample(signal: NDArray[np.float64], fs_in_hz: float, spec: ResamplerSpec) 
     first : int
         Index of the first output sample whose whole support lies inside the signal.
     """
-    up, down, phases = _phases(fs_in_hz, spec)
+    up, down, phases = polyphase_taps(fs_in_hz, spec)
     n_taps = phases.shape[1]
     reach = n_taps // 2
     first = -(-(reach - 1) * up // down)
@@ -296,8 +296,8 @@ def design_band(fs_hz: float, low_hz: float, high_hz: float, n_taps: int) -> Ban
 
 
 @lru_cache(maxsize=8)
-def _phases(fs_in_hz: float, spec: ResamplerSpec) -> tuple[int, int, NDArray[np.float64]]:
-    """Return up, down and the taps (up, n_taps) of each output phase."""
+def polyphase_taps(fs_in_hz: float, spec: ResamplerSpec) -> tuple[int, int, NDArray[np.float64]]:
+    """Return the resampling ratio as up and down, and the taps (up, n_taps) of each output phase, which sum to 1."""
     ratio = Fraction(spec.fs_hz / fs_in_hz).limit_denominator(1024)
     up, down = ratio.numerator, ratio.denominator
     reach = int(np.ceil(spec.half_width_s * fs_in_hz))

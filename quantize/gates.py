@@ -102,10 +102,7 @@ def check_answers(
     """
     found: dict[str, Any] = {}
     if "int8" in exact:
-        rounding = agreement(exact["int8"], exact["fp32"])
-        found["rounding"] = _plain(rounding)
-        _flips("int8", "floating point", rounding, bounds)
-        _below("int8", "99.9 % of its logits lie from floating point", rounding.tail, bounds.int8_tail)
+        found["rounding"] = check_rounding("int8", exact["int8"], exact["fp32"], bounds)
     for name, answers in said.items():
         precision = precision_of[name]
         from_float = agreement(answers, exact["fp32"])
@@ -122,6 +119,14 @@ def check_answers(
         found["pairs"][f"{one} / {other}"] = _plain(apart)
         _flips(one, other, apart, bounds)
     return found
+
+
+def check_rounding(name: str, rounded: Said, exact: Said, bounds: Bounds) -> dict[str, Any]:
+    """Refuse a form in integers whose answers lie too far from those of floating point; return how far they do."""
+    apart = agreement(rounded, exact)
+    _flips(name, "floating point", apart, bounds)
+    _below(name, "99.9 % of its logits lie from floating point", apart.tail, bounds.int8_tail)
+    return _plain(apart)
 
 
 def check_ranking(name: str, before: float, after: float, bounds: Bounds) -> None:

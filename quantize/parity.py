@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -11,7 +12,7 @@ from torch import nn
 from lsemvae_edge import decision, preprocess
 from lsemvae_edge.leads import LIMB_LEADS
 from lsemvae_edge.quantize.reference import ask
-from lsemvae_edge.runtime import Output, Session
+from lsemvae_edge.runtime import Output
 from lsemvae_edge.spec import ModelSpec
 from lsemvae_edge.synthetic.heart import drawn, simulate
 
@@ -21,6 +22,14 @@ MASKS = ((1, 1, 1, 1, 1, 1), (1, 0, 0, 0, 0, 0), (0, 1, 0, 0, 0, 0), (0, 0, 1, 0
 """All leads; what a loose electrode leaves; a two-lead recorder whose other leads nobody derived."""
 
 Array = NDArray[np.float32]
+
+
+class Runs(Protocol):
+    """Whatever can be asked like a `Session`."""
+
+    def run(self, signal: Array, mask: Array | None = None) -> Output:
+        """Run the model on one input (n_leads, n_samples)."""
+        ...
 
 
 @dataclass(frozen=True, eq=False)
@@ -121,7 +130,7 @@ def masked(asked: Asked, n: int) -> Asked:
     return whole
 
 
-def said_by_session(spec: ModelSpec, session: Session, asked: Asked) -> Said:
+def said_by_session(spec: ModelSpec, session: Runs, asked: Asked) -> Said:
     """Ask an open session, one input after another."""
     outputs = [session.run(signal, mask) for signal, mask in zip(asked.signals, asked.masks, strict=True)]
     return _said(spec, outputs)

@@ -1,21 +1,18 @@
 """Bundles made from bundles, released only if every gate is passed and the known answers hold."""
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from shutil import move, rmtree
-from tempfile import mkdtemp
 from typing import Any
 
 from lsemvae_edge import __version__, golden
 from lsemvae_edge import bundle as bundles
 from lsemvae_edge.bundle import Bundle
-from lsemvae_edge.errors import BundleError
 from lsemvae_edge.model import Student
 from lsemvae_edge.quantize import forms, parity, sbom, weights
 from lsemvae_edge.quantize.build import CARD, bill, versions
+from lsemvae_edge.quantize.draft import draft
 from lsemvae_edge.quantize.forms import Forms
 from lsemvae_edge.quantize.gates import Bounds
 from lsemvae_edge.quantize.parity import Asked
@@ -48,7 +45,7 @@ def export(
         If a form breaks a gate; nothing is left at ``out``.
     """
     held = [target_of(model) for model in bundle.manifest.models]
-    with _draft(out) as draft:
+    with draft(out) as place:
         student = restored(bundle)
         made = forms.convert(student, bundle.spec, bundle.manifest.quantization, _unique([*held, *targets]))
         quantization = bundle.manifest.quantization
@@ -56,7 +53,7 @@ def export(
         agreed = forms.prove(made, student, bundle.spec, quantization, everyday, bounds)
         written = _rewrite(
             bundle,
-            draft,
+            place,
             made,
             metrics={**bundle.manifest.metrics, "agreement": agreed},
             provenance={**bundle.manifest.provenance, "versions": versions(), "exported_at": _today()},
@@ -100,12 +97,12 @@ def recalibrated(bundle: Bundle, found: Recalibration, out: Path, *, cohort: str
         "made_at": _today(),
         "software_version": __version__,
     }
-    with _draft(out) as draft:
+    with draft(out) as place:
         held = [target_of(model) for model in manifest.models]
         made = forms.convert(restored(bundle), spec, manifest.quantization, held)
         written = _rewrite(
             bundle,
-            draft,
+            place,
             made,
             spec=spec,
             version=version,
@@ -129,20 +126,6 @@ def restored(bundle: Bundle) -> Student:
         If the bundle has none.
     """
     return weights.restore(bundle.read(weights.WEIGHTS), bundle.read(weights.CONFIG))
-
-
-@contextmanager
-def _draft(out: Path) -> Iterator[Path]:
-    """Give a path beside ``out`` to write to, which becomes ``out`` at the end, and nothing if that is not reached."""
-    if out.exists():
-        raise BundleError(f"{out} exists.", "Name a new folder or archive.")
-    out.parent.mkdir(parents=True, exist_ok=True)
-    folder = Path(mkdtemp(dir=out.parent, prefix=f".{out.name}-"))
-    try:
-        yield folder / out.name
-        move(folder / out.name, out)
-    finally:
-        rmtree(folder, ignore_errors=True)
 
 
 def _rewrite(

@@ -1,4 +1,4 @@
-"""``verify``: whether a bundle is whole, vouched for, and gives its known answers on this machine."""
+"""``verify``: whether a bundle or a firmware folder is whole and gives its known answers on this machine."""
 
 import argparse
 from dataclasses import asdict
@@ -14,8 +14,10 @@ if TYPE_CHECKING:
 
 def add(commands: Commands) -> None:
     """Describe the command."""
-    parser = commands.add_parser("verify", help="check a bundle and run its known answers")
-    parser.add_argument("path", nargs="?", type=Path, help="bundle (default: the one that ships with the package)")
+    parser = commands.add_parser("verify", help="check a bundle or a firmware folder and run its known answers")
+    parser.add_argument(
+        "path", nargs="?", type=Path, help="bundle or firmware folder (default: the bundle that ships with the package)"
+    )
     add_json(parser)
     parser.set_defaults(run=run)
 
@@ -25,6 +27,8 @@ def run(options: argparse.Namespace) -> int:
     from lsemvae_edge import bundle as bundles
     from lsemvae_edge import trust
 
+    if options.path and _holds_firmware(options.path):
+        return _firmware(options.path, options.json)
     bundle = bundles.load(options.path) if options.path else bundles.default()
     check_schema(bundle)
     bundle.verify_files()
@@ -44,6 +48,30 @@ def run(options: argparse.Namespace) -> int:
         print_json(_object(bundle, standing, rows, not_run))
     else:
         _print(bundle, standing, rows, not_run)
+    return int(ExitCode.DONE)
+
+
+def _holds_firmware(path: Path) -> bool:
+    from lsemvae_edge.quantize.firmware import folder
+
+    return folder.is_firmware(path)
+
+
+def _firmware(path: Path, as_json: bool) -> int:
+    """Hold a firmware folder's files against their digests, build a copy, and run its own test."""
+    from lsemvae_edge.quantize.firmware import folder
+
+    manifest = folder.check_files(path)
+    lines = folder.prove(path)
+    if as_json:
+        told = {name: manifest[name] for name in ("model", "spec_sha256", "bundle_sha256", "software_version")}
+        print_json(
+            {"schema": "lsemvae-edge/firmware-verification/1", **told, "files": len(manifest["files"]), "said": lines}
+        )
+    else:
+        print(f"{manifest['model']} as C (contract {manifest['spec_sha256'][:12]})")
+        print(f"{len(manifest['files'])} files as listed; built and run here:")
+        print("\n".join(lines))
     return int(ExitCode.DONE)
 
 

@@ -70,7 +70,7 @@ def test_the_formats_are_listed_with_what_each_needs_here(cli):
     assert code == 0
     rows = {(row["format"], row["precision"]): row["state"] for row in json.loads(out)["formats"]}
     assert {of for of, _ in rows} == {"pte", "tflite", "onnx", "c"}
-    assert rows["c", "int8"].startswith("not supported: ")
+    assert rows["c", "fp32"].startswith("not supported: ")
     assert all(state.startswith(("works here", "needs pip install", "not supported: ")) for state in rows.values())
     code, out, _ = cli("export", "--list")
     assert code == 0
@@ -82,7 +82,7 @@ def test_the_formats_are_listed_with_what_each_needs_here(cli):
     [
         (("--format", "keras"), "There is no format keras"),
         (("--format", "onnx", "--precision", "int4"), "There is no precision int4"),
-        (("--format", "c"), "not supported"),
+        (("--format", "c", "--precision", "fp32"), "not supported"),
         ((), "--format and --out are needed"),
     ],
 )
