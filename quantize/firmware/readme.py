@@ -34,7 +34,6 @@ def text(made: "Firmware") -> str:
         needed_s=f"{window_s + 2 * context_s:.1f}",
         delay_s=f"{context_s:.2f}",
         bridge_ms=round(1000 * spec.preprocess.max_bridge_s),
-        vectors=len(made.known_uv),
         min_age=f"{spec.intended_use.min_age_years:g}",
         licence=made.licence or "see the bundle",
         attribution=made.attribution or "see the bundle",

@@ -45,10 +45,7 @@ static inline int64_t lsemvae_dot(int32_t i, int32_t ii, int32_t other_i, int32_
 }
 
 /* Whole samples at the model's rate in some milliseconds; a half goes to the even number, as in Python. */
-#define LSEMVAE_SAMPLES(ms)                                        \
-    (((ms) * LSEMVAE_FS_HZ) / 1000u +                              \
-     ((((ms) * LSEMVAE_FS_HZ) % 1000u > 500u ||                    \
-       (((ms) * LSEMVAE_FS_HZ) % 1000u == 500u && (((ms) * LSEMVAE_FS_HZ) / 1000u) % 2u == 1u)) ? 1u : 0u))
+#define LSEMVAE_SAMPLES(ms) (((ms) * LSEMVAE_FS_HZ + 499u + (ms) * LSEMVAE_FS_HZ / 1000u % 2u) / 1000u)
 #define LSEMVAE_QRS_HALF LSEMVAE_SAMPLES(100u) /* half width of the segment by which beats are compared */
 
 /* Beats of a window, see lsemvae_edge.beats.Beats. */
@@ -75,7 +72,8 @@ void lsemvae_speed_envelope(const int16_t *lead_i, const int16_t *lead_ii, uint3
 
 /* quality (lsemvae_quality.c, lsemvae_shape.c, lsemvae_contact.c) */
 #define LSEMVAE_QUALITY_SCRATCH_BYTES (LSEMVAE_WINDOW * 8u)
-/* Judge a window; fills state, advice, flags, lead_flags, heart_rate_tenths, shape. scratch: 8-byte aligned. */
+/* Judge a window: state becomes UNUSABLE or stays; advice, flags, lead_flags, heart_rate_tenths and shape are filled.
+ * scratch: 8-byte aligned. */
 void lsemvae_judge(const lsemvae_window *window, const lsemvae_beats *beats, const lsemvae_config *config,
                    const struct lsemvae_image *image, void *scratch, lsemvae_result *result);
 void lsemvae_measure_shape(const lsemvae_window *window, const lsemvae_beats *beats, const struct lsemvae_image *image,
