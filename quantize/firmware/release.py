@@ -39,7 +39,8 @@ def export(
     bounds : Bounds, optional
     tflm_python : Path, optional
         Interpreter of an environment with tflite-micro and Vela (``requirements-tflite-micro.txt``). With it the folder
-        also holds the encoders compiled for an Ethos-U, and the manifest what TFLM takes.
+        also holds the encoders compiled for an Ethos-U, and the manifest says what TFLM
+        takes for them and for the bundle's own TFLite file.
     npu : str
         Which, see `lsemvae_edge.quantize.firmware.tflm.npu`.
 
@@ -61,11 +62,13 @@ def export(
     """
     with draft(out) as place:
         made = generate.from_bundle(bundle, rates_hz)
-        contents = {**generate.contents(made), **executorch.files(_program(bundle))}
+        contents = {**generate.contents(made), **executorch.files(_model(bundle, "pte"))}
         micro = None
         if tflm_python is not None:
             contents |= tflm.vela(tflm_python, contents[generate.TFLITE], npu)
-            micro = tflm.measure_arena(tflm_python, contents[generate.TFLITE])
+            micro = {"encoders": tflm.measure_arena(tflm_python, contents[generate.TFLITE])}
+            if (kiosk := _model(bundle, "tflite")) is not None:
+                micro["kiosk_file"] = tflm.measure_arena(tflm_python, kiosk)
         agreement = gates.check(contents, made, restored(bundle), asked or parity.simulated(made.spec), bounds)
         about = {
             "model": made.spec.id,
@@ -88,8 +91,8 @@ def export(
     return folder.read(out)
 
 
-def _program(bundle: Bundle) -> bytes | None:
-    """Return the bundle's ExecuTorch program, int8 before float, where it has one."""
-    programs = [model for model in bundle.manifest.models if model.format == "pte"]
-    programs.sort(key=lambda model: model.precision != "int8")
-    return bundle.read(programs[0].path) if programs else None
+def _model(bundle: Bundle, form: str) -> bytes | None:
+    """Return the bundle's model file of a format, int8 before float, where it has one."""
+    models = [model for model in bundle.manifest.models if model.format == form]
+    models.sort(key=lambda model: model.precision != "int8")
+    return bundle.read(models[0].path) if models else None

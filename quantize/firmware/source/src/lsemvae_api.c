@@ -293,7 +293,8 @@ lsemvae_status lsemvae_run(lsemvae_context *context, void *arena, size_t arena_b
     }
     result->beats_averaged = (uint16_t)count;
     /* C99 has no implicit way from an array of arrays to one of constant arrays. */
-    if (!lsemvae_encode_leads(image, (const int16_t(*)[LSEMVAE_BEAT])input, bytes + LSEMVAE_AT_ACTIVATIONS, mu, logvar)) {
+    if (!lsemvae_encode_leads(image, (const int16_t(*)[LSEMVAE_BEAT])input, bytes + LSEMVAE_AT_ACTIVATIONS, mu,
+                              logvar)) {
         memset(result, 0, sizeof *result);
         return LSEMVAE_NOT_ENCODED;
     }

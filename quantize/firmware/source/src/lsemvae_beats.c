@@ -260,19 +260,11 @@ void lsemvae_find_beats(const int16_t *lead_i, const int16_t *lead_ii, const str
     compare(lead_i, lead_ii, image, beats);
 }
 
-static uint32_t bits_in(uint64_t bits) {
-    uint32_t count = 0;
-    for (; bits != 0; bits &= bits - 1) {
-        count++;
-    }
-    return count;
-}
-
 uint64_t lsemvae_dominant(const uint64_t *alike_to, uint32_t count) {
     uint64_t best = 0;
     uint32_t most = 0;
     for (uint32_t k = 0; k < count; k++) {
-        uint32_t members = bits_in(alike_to[k]);
+        uint32_t members = lsemvae_bits(alike_to[k]);
         if (members > most) {
             most = members;
             best = alike_to[k];

@@ -24,6 +24,7 @@ lsemvae_q16 lsemvae_ratio(uint64_t numerator, uint64_t denominator); /* q16, sat
 void lsemvae_sort_i32(int32_t *values, size_t n);                   /* ascending, in place, no recursion */
 void lsemvae_sort_u32(uint32_t *values, size_t n);
 int32_t lsemvae_cosine(uint32_t turn);                              /* cos of turn / 2^32 of a circle, times 32767 */
+uint32_t lsemvae_bits(uint64_t set); /* how many are set */
 uint32_t lsemvae_crc32(const uint8_t *bytes, size_t n);
 static inline int64_t lsemvae_abs64(int64_t value) { return value < 0 ? -value : value; }
 

@@ -97,6 +97,14 @@ int32_t lsemvae_cosine(uint32_t turn) {
     return mirrored ? -value : value;
 }
 
+uint32_t lsemvae_bits(uint64_t set) {
+    uint32_t count = 0;
+    for (; set != 0; set &= set - 1) {
+        count++;
+    }
+    return count;
+}
+
 /* By half bytes: an image of 100 KB is checked at each start. */
 uint32_t lsemvae_crc32(const uint8_t *bytes, size_t n) {
     static const uint32_t TABLE[16] = {0x00000000u, 0x1DB71064u, 0x3B6E20C8u, 0x26D930ACu, 0x76DC4190u, 0x6B6B51F4u,

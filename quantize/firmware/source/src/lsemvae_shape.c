@@ -88,14 +88,6 @@ typedef struct {
 
 typedef char average_fits_into_scratch[sizeof(average) <= LSEMVAE_QUALITY_SCRATCH_BYTES ? 1 : -1];
 
-static uint32_t bits(uint64_t set) {
-    uint32_t count = 0;
-    for (; set != 0; set &= set - 1) {
-        count++;
-    }
-    return count;
-}
-
 /* Samples after a beat's centre: the next beat must not enter the average of a fast rhythm. */
 static uint32_t samples_after(const lsemvae_beats *beats) {
     uint32_t intervals[LSEMVAE_MAX_BEATS];
@@ -408,7 +400,7 @@ void lsemvae_measure_shape(const lsemvae_window *window, const lsemvae_beats *be
                            void *scratch, lsemvae_shape *shape) {
     uint64_t dominant = beats->count > 0 ? lsemvae_dominant(beats->alike, beats->count) : 0;
     shape->n_beats = (int32_t)beats->count;
-    shape->alike = lsemvae_ratio(bits(dominant), beats->count);
+    shape->alike = lsemvae_ratio(lsemvae_bits(dominant), beats->count);
     shape->doubt = beats->doubt;
     measure_envelope(beats, scratch, shape);
     shape->qrs_s = shape->residual = shape->after = shape->after_snr = LSEMVAE_Q16_UNKNOWN;
