@@ -62,6 +62,8 @@ def fuzz(bundle: Bundle, work: Path, *, seconds: int, seed: int, tail: str = "fi
     say(f"Fuzzing for {seconds} s")
     done = subprocess.run(  # noqa: S603  # just built
         [str(target), f"-max_total_time={seconds}", f"-seed={seed}", "-max_len=512", "-len_control=0", "-timeout=30",
+         # A child's high-water mark begins at that of the process that started it; the library has no heap to watch.
+         "-rss_limit_mb=0",
          "-print_final_stats=1", f"-artifact_prefix={work}/", str(corpus)],
         capture_output=True,
         text=True,

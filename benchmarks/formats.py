@@ -104,7 +104,7 @@ def table(rows: Sequence[Row]) -> str:
 
 def _rows(bundle: Bundle, recordings: Recordings) -> list[Row]:
     student, spec, quantization = release.restored(bundle), bundle.spec, bundle.manifest.quantization
-    chosen = [target for target in targets() if not (target.not_supported or target.missing)]
+    chosen = [one for one in targets() if one.in_bundle and not (one.not_supported or one.missing)]
     made = forms.convert(student, spec, quantization, chosen)
     asked = parity.everyday(build.model_inputs(recordings.cohort))
     said = {EAGER: parity.said_by_torch(spec, FloatStudent(student), asked)}

@@ -140,9 +140,14 @@ class Target:
         return f"model-{self.precision}.{self.format}"
 
     @property
+    def in_bundle(self) -> bool:
+        """Whether it is a file of a bundle; C is a folder of its own."""
+        return self.format != "c"
+
+    @property
     def model(self) -> ModelFile:
         """What a manifest says of the file."""
-        assert self.format != "c"
+        assert self.format != "c", "not in_bundle"
         signal, mask, *outputs = self.tensors
         named = dict(zip(OUTPUTS, outputs, strict=True))
         return ModelFile(self.file_name, self.format, self.precision, input=signal, mask=mask, **named)

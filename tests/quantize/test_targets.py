@@ -175,8 +175,8 @@ def test_states_are_honest(monkeypatch):
 
 
 def test_what_is_not_supported_says_why():
-    with pytest.raises(UsageError, match="c-int8 is not supported: "):
-        choose(["c"], ["int8"])
+    with pytest.raises(UsageError, match="c-fp32 is not supported: "):
+        choose(["c"], ["fp32"])
 
 
 @pytest.mark.parametrize(("formats", "precisions"), [(["keras"], ["int8"]), (["onnx"], ["int4"])])

@@ -50,6 +50,11 @@ def _compiled(folder: Path, into: Path, name: str, *flags: str) -> list[Path]:
     return objects
 
 
+def test_the_folder_holds_the_projects_licence(firmware):
+    here = Path(__file__).parents[3] / "LICENSE"
+    assert (firmware.folder("tiny") / "LICENSE").read_bytes() == here.read_bytes()
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", COMPILERS)
 @pytest.mark.parametrize("size", ["tiny", "small"])
