@@ -10,27 +10,30 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lsemvae_edge import decision, preprocess, screening
+from lsemvae_edge import decision, metrics, preprocess, screening
 from lsemvae_edge.benchmarks.table_files import Row
 from lsemvae_edge.bundle import Bundle
 from lsemvae_edge.errors import LsemvaeError
 from lsemvae_edge.quality import Quality
 from lsemvae_edge.quantize import parity
-from lsemvae_edge.quantize.firmware import flatbuffer, gates, generate, host, vectors
+from lsemvae_edge.quantize.build import model_inputs
+from lsemvae_edge.quantize.firmware import gates, generate, host, vectors
 from lsemvae_edge.quantize.firmware.folder import lay_out
 from lsemvae_edge.quantize.firmware.generate import Firmware
 from lsemvae_edge.quantize.firmware.host import CSession, Library, Recorder
 from lsemvae_edge.quantize.reference import FloatStudent
 from lsemvae_edge.quantize.release import restored
 from lsemvae_edge.record import Record
+from lsemvae_edge.result import INCONCLUSIVE, NOT_ASKED
 from lsemvae_edge.runtime import Output
+from lsemvae_edge.train import datasets
+from lsemvae_edge.train.cohort import load_cohort
 from lsemvae_edge.train.datasets.entry import Entry
 
 PV_PER_LSB = 1000
 """Recordings are pushed in steps of a nanovolt, so that no rounding of ours stands between the two."""
 RELATIVE_QRS_MV = 1.0
 """What a recording of unknown scale is brought to: its 99th percentile."""
-OUTCOMES = ("inconclusive", "negative", "positive", "not_asked")
 
 
 @dataclass
@@ -65,6 +68,13 @@ class Chain:
     differing: list[str] = field(default_factory=list)
 
 
+def judged(*, every: bool = False, first: int | None = None) -> tuple[list[Entry], NDArray[np.float32]]:
+    """Read the recordings of folds 9 and 10, or all, without any label: entries, and model inputs of those usable."""
+    folds = (metrics.VALIDATION_FOLD, metrics.TEST_FOLD)
+    listed = [one for one in datasets.entries(datasets.data_folder()) if every or one.fold in folds][:first]
+    return listed, model_inputs(load_cohort(listed, [])[0])
+
+
 def measure(bundle: Bundle, entries: Sequence[Entry], signals: NDArray[np.float32], say: Callable[[str], None]) -> Row:
     """Compare one model's C library with its oracles.
 
@@ -85,10 +95,12 @@ def measure(bundle: Bundle, entries: Sequence[Entry], signals: NDArray[np.float3
     """
     made = generate.from_bundle(bundle)
     with TemporaryDirectory() as temporary:
-        folder = lay_out(generate.contents(made), Path(temporary) / "firmware")
+        contents = generate.contents(made)
+        folder = lay_out(contents, Path(temporary) / "firmware")
         library = _library(folder, Path(temporary) / "fixed")
         say(f"{bundle.spec.id}: {len(signals)} inputs, every layer against the reference kernels")
-        row: Row = {"bundle": bundle.spec.id, **_kernels(made, library, signals)}
+        inputs, layers = gates.every_layer(library, contents[generate.TFLITE], made, signals)
+        row: Row = {"bundle": bundle.spec.id, "inputs": inputs, "layers_equal": layers}
         in_float = _library(folder, Path(temporary) / "float", "-DLSEMVAE_FLOAT_TAIL")
         row["float_tail_worst"] = _tails(made, library, in_float, signals)
         student = restored(bundle)
@@ -106,14 +118,6 @@ def measure(bundle: Bundle, entries: Sequence[Entry], signals: NDArray[np.float3
 def _library(folder: Path, into: Path, *flags: str) -> Library:
     into.mkdir()
     return Library(folder, into, flags=flags)
-
-
-def _kernels(made: Firmware, library: Library, signals: NDArray[np.float32]) -> Row:
-    kernels = flatbuffer.Reference(flatbuffer.write(made.model))
-    edges = parity.extreme(made.spec)
-    whole = np.concatenate([signals, edges.signals[edges.masks.all(axis=1)]])
-    layers = sum(gates.same_layers(library, kernels, made, made.model.quantized(signal)) for signal in whole)
-    return {"inputs": len(whole), "layers_equal": layers}
 
 
 def _tails(made: Firmware, fixed: Library, in_float: Library, signals: NDArray[np.float32]) -> float:
@@ -185,9 +189,9 @@ def _compare(made: Firmware, library: Library, entry: Entry, chain: Chain) -> No
     )
     tasks = decision.decide(spec, output, screening.circumstances(record, assessed))
     negative, positive = spec.primary.classes
-    named = dict(zip(OUTCOMES, ("inconclusive", negative, positive, "not_asked"), strict=True))
     chain.answered += 1
-    said = named[OUTCOMES[result.outcome]]
+    # In the order of lsemvae_outcome.
+    said = (INCONCLUSIVE, negative, positive, NOT_ASKED)[result.outcome]
     chain.outcomes += said == tasks[spec.primary.name].outcome
     chain.worst_logit = max(chain.worst_logit, float(np.abs(np.array(result.logits) * host.Q16 - output.logits).max()))
 

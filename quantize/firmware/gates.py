@@ -54,19 +54,41 @@ def check(
     """
     with TemporaryDirectory() as temporary:
         library = Library(lay_out(contents, Path(temporary) / "firmware"), Path(temporary))
-        kernels = flatbuffer.Reference(contents[TFLITE])
-        compared = 0
-        edges = parity.extreme(made.spec)
-        whole = edges.signals[edges.masks.all(axis=1)]
-        for signal in np.concatenate([asked.signals[:EXACT], whole]):
-            compared += same_layers(library, kernels, made, made.model.quantized(signal))
+        inputs, layers = every_layer(library, contents[TFLITE], made, asked.signals[:EXACT])
         said = parity.said_by_session(made.spec, CSession(library, made.model.input_scale), asked)
         exact = parity.said_by_torch(made.spec, FloatStudent(student), asked)
         return {
-            "inputs": len(asked.signals[:EXACT]) + len(whole),
-            "layers": compared,
+            "inputs": inputs,
+            "layers": layers,
             "float": gates.check_rounding("c", said, exact, bounds or Bounds()),
         }
+
+
+def every_layer(library: Library, tflite: bytes, made: Firmware, signals: NDArray[np.float32]) -> tuple[int, int]:
+    """Hold every layer of some inputs, and of those at the edges of the contract, against their oracles.
+
+    Parameters
+    ----------
+    library : Library
+    tflite : bytes
+        The encoders, see `lsemvae_edge.quantize.firmware.flatbuffer`.
+    made : Firmware
+    signals : array (n, n_leads, n_samples)
+
+    Returns
+    -------
+    inputs, layers : int
+        How many were compared.
+
+    Raises
+    ------
+    QuantizationError
+        If a number differs.
+    """
+    kernels = flatbuffer.Reference(tflite)
+    edges = parity.extreme(made.spec)
+    whole = np.concatenate([signals, edges.signals[edges.masks.all(axis=1)]])
+    return len(whole), sum(same_layers(library, kernels, made, made.model.quantized(signal)) for signal in whole)
 
 
 def same_layers(library: Library, kernels: flatbuffer.Reference, made: Firmware, quantized: NDArray[np.int16]) -> int:

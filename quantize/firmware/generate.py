@@ -107,6 +107,7 @@ def spec_sha256(spec: ModelSpec) -> bytes:
 def contents(made: Firmware) -> dict[str, bytes]:
     """Return every file of the folder by its path in it."""
     notice = _NOTICE.format(version=__version__, id=made.spec.id)
+    tflite = flatbuffer.write(made.model)
     texts = {
         "README.md": readme.text(made),
         "include/lsemvae_config.h": notice
@@ -115,10 +116,9 @@ def contents(made: Firmware) -> dict[str, bytes]:
         "src/lsemvae_image.c": "\n".join(
             [notice, '#include "lsemvae_core.h"\n', config.layers(made.model), image.initializer(made.image)]
         ),
-        **vectors.sources(made, notice),
+        **vectors.sources(made, tflite, notice),
     }
     written = {name: text.encode() for name, text in texts.items()}
-    tflite = flatbuffer.write(made.model)
     return {**static(), **written, BLOB: image.blob(made.image), TFLITE: tflite, **tflm.files(tflite)}
 
 

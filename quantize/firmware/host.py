@@ -16,10 +16,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lsemvae_edge.errors import BundleError, UsageError
+from lsemvae_edge.quantize.firmware.config import MAX_BEATS
 from lsemvae_edge.runtime import Output
 
 WARNINGS = ("-std=c99", "-Wall", "-Wextra", "-Wpedantic", "-Wconversion", "-Wshadow", "-Werror")
-MAX_BEATS = 40
 Q16, Q20 = 1 / 65536, 1 / (1 << 20)
 
 _SIZE = re.compile(r"^#define LSEMVAE_(\w+) (0x[0-9A-Fa-f]+|\d+)u$", re.M)
@@ -55,7 +55,7 @@ def compiler(name: str | None = None) -> str:
     for candidate in [name] if name else ["cc", "gcc", "clang"]:
         if candidate and shutil.which(candidate):
             return candidate
-    raise UsageError(f"There is no C compiler {name or ''}here.".replace("  ", " "), "Install gcc or clang.")
+    raise UsageError(f"There is no C compiler{f' {name}' if name else ''} here.", "Install gcc or clang.")
 
 
 def build(folder: Path, into: Path, *, cc: str | None = None, flags: Sequence[str] = ()) -> Path:

@@ -19,7 +19,7 @@ from lsemvae_edge.errors import BundleError, UsageError
 from lsemvae_edge.leads import LIMB_LEADS
 from lsemvae_edge.limits import QualityLimits
 from lsemvae_edge.quantize.firmware.integers import IntegerModel
-from lsemvae_edge.spec import ModelSpec, TaskSpec
+from lsemvae_edge.spec import ModelSpec
 
 MAGIC = 0x4D45534C
 """``LSEM`` in a little-endian file."""
@@ -318,11 +318,6 @@ class _Filled:
         self.image["min_age_years"] = math.ceil(use.min_age_years)
         self.image["min_rate_tenths"] = round(10 * use.min_heart_rate_bpm)
         self.image["max_rate_tenths"] = round(10 * use.max_heart_rate_bpm)
-
-
-def primary_index(tasks: Sequence[TaskSpec]) -> int:
-    """Return the place of the primary task."""
-    return next(k for k, task in enumerate(tasks) if task.role == "primary")
 
 
 def _record(members: Sequence[Any]) -> np.dtype[Any]:

@@ -74,9 +74,9 @@ def half_microvolts(signal_mv: NDArray[np.float64]) -> NDArray[np.int16]:
     return np.clip(np.rint(HALF_MICROVOLTS_PER_MV * signal_mv), -32768, 32767).astype(np.int16)
 
 
-def sources(firmware: "Firmware", notice: str) -> dict[str, str]:
-    """Return the header and the data of the known answers."""
-    kernels = flatbuffer.Reference(flatbuffer.write(firmware.model))
+def sources(firmware: "Firmware", tflite: bytes, notice: str) -> dict[str, str]:
+    """Return the header and the data of the known answers; ``tflite`` is `flatbuffer.write` of the model."""
+    kernels = flatbuffer.Reference(tflite)
     made = [make(firmware, raw, kernels) for raw in firmware.known_uv]
     made += _of_each_outcome(firmware, kernels, {vector.outcomes[0] for vector in made})
     return {"test/lsemvae_vectors.h": notice + _HEADER, "test/lsemvae_vectors.c": notice + _data(made)}

@@ -6,8 +6,6 @@ from pathlib import Path
 from lsemvae_edge.cli._common import Commands, add_json, print_json, say
 from lsemvae_edge.errors import ExitCode, MissingExtraError
 
-FOLDS = (9, 10)
-
 
 def add(parts: Commands) -> None:
     """Describe the command."""
@@ -31,16 +29,12 @@ def run(options: argparse.Namespace) -> int:
     """Print how much is the same on each board; fail if anything differs. No label is looked at."""
     try:
         from lsemvae_edge import bundle as bundles
-        from lsemvae_edge.benchmarks import firmware, firmware_replay, proof
-        from lsemvae_edge.quantize.build import model_inputs
-        from lsemvae_edge.train import datasets
-        from lsemvae_edge.train.cohort import load_cohort
+        from lsemvae_edge.benchmarks import firmware, firmware_parity, firmware_replay, proof
     except ImportError as error:
         raise MissingExtraError("bench firmware-replay", "export") from error
     on = firmware.chosen(options.board)
     named = [bundles.load(path) for path in options.bundle] if options.bundle else [bundles.default()]
-    listed = [entry for entry in datasets.entries(datasets.data_folder()) if entry.fold in FOLDS][: options.first]
-    signals = model_inputs(load_cohort(listed, [])[0])
+    listed, signals = firmware_parity.judged(first=options.first)
     rows = [row for one in named for row in firmware_replay.measure(one, listed, signals, options.work, on, say)]
     if options.out is not None:
         proof.write(options.out, "firmware-replay", {"rows": rows})
